@@ -1,0 +1,212 @@
+"""Requests to act. Each has a key made from what it is for, so that doing it twice is harmless.
+
+An effect is saved in the transaction of the decision that asked for it and stays "to do" until the fact that answers
+it is recorded. After a restart whatever is still to do is asked of its port again, which first looks whether it has
+already happened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.model.fact import HeldLong, RetryDue
+from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeginBranch:
+    """Make the plan's branch in `repo.git`, at the target or where an unfinished run left it."""
+
+    plan_id: PlanId
+    number: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.plan_id}/run-{self.number}/branch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeWorkspace:
+    """Make the repository and worktree of an attempt on the tip of the plan's branch, with copies and links.
+
+    With `start`, at that commit, with the tip merged in and left uncommitted. With `merge`, at the tip, with that
+    commit merged in and left uncommitted.
+    """
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    start: Commit | None = None
+    merge: Commit | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.attempt_id}/worktree"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRun:
+    """Start the supervisor of a run; it waits for `ReleaseRun`. `try_number` rises when one never started."""
+
+    run_id: RunId
+    try_number: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{self.run_id}/start-{self.try_number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseRun:
+    """Give the go-byte, and watch the run."""
+
+    run_id: RunId
+    try_number: int = 1
+
+    @property
+    def key(self) -> str:
+        return f"{self.run_id}/release-{self.try_number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRun:
+    """End the whole process tree of a run: ask, wait, kill. Its end comes as `RunEnded`."""
+
+    run_id: RunId
+
+    @property
+    def key(self) -> str:
+        return f"{self.run_id}/stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectWork:
+    """Commit what a finished agent left, bring its head into `repo.git`, and say what changed.
+
+    When `keep_only`, nothing is handed off: everything is put under salvage references.
+    """
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    keep_only: bool = False
+
+    @property
+    def key(self) -> str:
+        return f"{self.attempt_id}/collect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendAnswer:
+    """Give a person's answer to a live agent."""
+
+    attempt_id: AttemptId
+    item_id: ItemId
+    question_id: str
+    choice: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.attempt_id}/answer-{self.item_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildCandidate:
+    """Merge, commit and check out a candidate. For a task it first looks whether the target has moved."""
+
+    plan_id: PlanId
+    candidate_id: CandidateId
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/build"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandCandidate:
+    """Move the plan's branch from `old` to `new` by compare-and-swap, and read it back."""
+
+    plan_id: PlanId
+    candidate_id: CandidateId
+    old: Commit
+    new: Commit
+
+    @property
+    def key(self) -> str:
+        return f"{self.candidate_id}/land"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorBranch:
+    """Show the plan's branch in the user's repository."""
+
+    plan_id: PlanId
+    commit: Commit
+
+    @property
+    def key(self) -> str:
+        return f"{self.plan_id}/mirror/{self.commit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveTree:
+    """Move the tree of an attempt or candidate to the trash; an attempt's is salvaged first."""
+
+    plan_id: PlanId
+    owner: str
+    landed: bool = False  #: what it handed off is on the plan's branch
+
+    @property
+    def key(self) -> str:
+        return f"{self.owner}/remove"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishPlan:
+    """Move the target to `commit`, which contains it; otherwise say what it holds that we do not."""
+
+    plan_id: PlanId
+    number: int  #: of the plan's run
+    commit: Commit
+    try_number: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.plan_id}/run-{self.number}/publish-{self.try_number}/{self.commit}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WakeAt:
+    """Bring `fact` when `at` has come."""
+
+    at: datetime
+    fact: RetryDue | HeldLong
+
+    @property
+    def key(self) -> str:
+        match self.fact:
+            case RetryDue():
+                return f"{self.fact.plan_id}/{self.fact.task_id}/retry/{self.at.isoformat()}"
+            case HeldLong():
+                return f"{self.fact.attempt_id}/held"
+
+
+Effect = (
+    BeginBranch
+    | MakeWorkspace
+    | StartRun
+    | ReleaseRun
+    | StopRun
+    | CollectWork
+    | SendAnswer
+    | BuildCandidate
+    | LandCandidate
+    | MirrorBranch
+    | RemoveTree
+    | PublishPlan
+    | WakeAt
+)

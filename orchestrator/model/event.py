@@ -1,0 +1,548 @@
+"""What we decided, in the past tense and with outcomes. `core.state.apply` folds events into the state.
+
+The wire name of an event is its class name in snake_case. `plan_id`, `task_id`, `attempt_id` and `token` are columns
+of the ledger where an event has them; the rest is its data.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+
+from orchestrator.model.attempt import Ending, FailureKind, HandOff, ProcessId, RunExit, RunKind, Workspace
+from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
+from orchestrator.model.item import Item
+from orchestrator.model.plan import Plan, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonBegan:
+    pid: int
+    boot_id: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanConfirmed:
+    plan_id: PlanId
+    plan: Plan
+    digest: str
+    number: int
+    by: str
+    sequential: bool
+    rivals: tuple[tuple[TaskId, TaskId], ...]
+    rank: dict[TaskId, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRevised:
+    """The same plan, confirmed with another text: landed tasks stay landed."""
+
+    plan_id: PlanId
+    plan: Plan
+    digest: str
+    by: str
+    sequential: bool
+    rivals: tuple[tuple[TaskId, TaskId], ...]
+    rank: dict[TaskId, float]
+    withdrawn: tuple[TaskId, ...]  #: tasks that the new text no longer has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchMade:
+    plan_id: PlanId
+    tip: Commit
+    target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPaused:
+    plan_id: PlanId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanResumed:
+    plan_id: PlanId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainBegan:
+    by: str
+    now: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFinished:
+    plan_id: PlanId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanCancelled:
+    plan_id: PlanId
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseGranted:
+    """A task was claimed for one attempt; its files and shared names are reserved from here on."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseEnded:
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted:
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    number: int
+    agent: str
+    start: Commit | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceMade:
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    workspace: Workspace
+    base: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequested:
+    plan_id: PlanId
+    run_id: RunId
+    owner: AttemptId | CandidateId
+    kind: RunKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecorded:
+    """The supervisor is known, so the program may be released."""
+
+    plan_id: PlanId
+    run_id: RunId
+    supervisor: ProcessId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLaunched:
+    plan_id: PlanId
+    run_id: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    plan_id: PlanId
+    run_id: RunId
+    exit: RunExit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressReported:
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandOffDeclared:
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoChangeDeclared:
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFlagged:
+    """Something a person should look at: `held_long` or `quiet`."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    flag: str
+    on: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStopping:
+    """We asked the attempt to stop, or its program ended and its work is being collected."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    stop_as: FailureKind | None = None
+    cancelled: bool = False
+    exit: RunExit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    ending: Ending
+    failure: FailureKind | None
+    detail: str
+    head: Commit | None
+    salvage: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOff:
+    """The evidence was looked at and holds: work exists, inside the task's files."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    hand_off: HandOff
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskQueued:
+    plan_id: PlanId
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewAsked:
+    """The hand-off waits for a person's yes."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewDecided:
+    plan_id: PlanId
+    task_id: TaskId
+    approved: bool
+    by: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackoffStarted:
+    plan_id: PlanId
+    task_id: TaskId
+    failure: FailureKind
+    failures: int
+    retry_at: datetime
+    findings: tuple[str, ...]
+    avoid_agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackoffEnded:
+    plan_id: PlanId
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentBack:
+    """The task goes to an agent again at once, with what was found."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    failure: FailureKind | None  #: None: a person sent it back, which counts as no failure
+    findings: tuple[str, ...]
+    resume_from: Commit | None
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalated:
+    """Something was put into the inbox; when it holds a task, nothing runs for the task until it is answered."""
+
+    plan_id: PlanId
+    task_id: TaskId | None
+    item: Item
+    holds_task: bool
+    releases_files: bool = False
+    failure: FailureKind | None = None  #: the one that led here, counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    plan_id: PlanId
+    task_id: TaskId | None
+    item_id: ItemId
+    choice: str
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemWithdrawn:
+    plan_id: PlanId
+    task_id: TaskId | None
+    item_id: ItemId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFailed:
+    plan_id: PlanId
+    task_id: TaskId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskCancelled:
+    plan_id: PlanId
+    task_id: TaskId
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReopened:
+    """A person wants it tried again; all counts start anew."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    by: str
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskAdded:
+    """A task of our own: bring a commit of the target in where it conflicts with what has landed."""
+
+    plan_id: PlanId
+    task: Task
+    merges: Commit
+    rivals: tuple[TaskId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRequested:
+    plan_id: PlanId
+    task_id: TaskId | None
+    candidate_id: CandidateId
+    token: int
+    parent: Commit
+    other: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateMade:
+    plan_id: PlanId
+    task_id: TaskId | None
+    candidate_id: CandidateId
+    commit: Commit
+    tree: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateDropped:
+    """The candidate is no longer wanted; a task in it is queued again when `requeued`."""
+
+    plan_id: PlanId
+    task_id: TaskId | None
+    candidate_id: CandidateId
+    reason: str
+    requeued: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckPassed:
+    plan_id: PlanId
+    task_id: TaskId | None
+    candidate_id: CandidateId
+    check: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatePassed:
+    plan_id: PlanId
+    task_id: TaskId | None
+    candidate_id: CandidateId
+    commit: Commit
+    tree: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFailed:
+    plan_id: PlanId
+    task_id: TaskId | None
+    candidate_id: CandidateId
+    commit: Commit
+    check: str
+    exit: RunExit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictFound:
+    plan_id: PlanId
+    task_id: TaskId | None
+    candidate_id: CandidateId
+    paths: tuple[str, ...]
+    other: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSeen:
+    """The target was found at this commit."""
+
+    plan_id: PlanId
+    target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """A task's work (or a declared no-op, with `commit` None) is on the plan's branch."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    candidate_id: CandidateId | None
+    commit: Commit | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """The plan's branch took in what the target had beyond it."""
+
+    plan_id: PlanId
+    candidate_id: CandidateId
+    commit: Commit
+    target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishBegan:
+    plan_id: PlanId
+    commit: Commit
+    by: str
+    try_number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishHeld:
+    """Moving the target was refused or put off; it is where it was."""
+
+    plan_id: PlanId
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    plan_id: PlanId
+    commit: Commit
+    final: bool  #: nothing more will land in this run of the plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeRemoved:
+    plan_id: PlanId
+    owner: str
+    salvage: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectAbandoned:
+    """Our bug or a broken machine: something asked for could not be done, and nothing else depends on it."""
+
+    key: str
+    detail: str
+
+
+Event = (
+    DaemonBegan
+    | PlanConfirmed
+    | PlanRevised
+    | BranchMade
+    | PlanPaused
+    | PlanResumed
+    | DrainBegan
+    | PlanFinished
+    | PlanCancelled
+    | LeaseGranted
+    | LeaseEnded
+    | AttemptStarted
+    | WorkspaceMade
+    | RunRequested
+    | RunRecorded
+    | RunLaunched
+    | RunFinished
+    | ProgressReported
+    | HandOffDeclared
+    | NoChangeDeclared
+    | AttemptFlagged
+    | AttemptStopping
+    | AttemptEnded
+    | HandedOff
+    | TaskQueued
+    | ReviewAsked
+    | ReviewDecided
+    | BackoffStarted
+    | BackoffEnded
+    | SentBack
+    | Escalated
+    | Answered
+    | ItemWithdrawn
+    | TaskFailed
+    | TaskCancelled
+    | TaskReopened
+    | TaskAdded
+    | CandidateRequested
+    | CandidateMade
+    | CandidateDropped
+    | CheckPassed
+    | GatePassed
+    | GateFailed
+    | ConflictFound
+    | TargetSeen
+    | Landed
+    | Synced
+    | PublishBegan
+    | PublishHeld
+    | Published
+    | TreeRemoved
+    | EffectAbandoned
+)
+
+
+@cache
+def wire_name(kind: type) -> str:
+    """`PlanConfirmed` -> `plan_confirmed`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()

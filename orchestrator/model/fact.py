@@ -1,0 +1,309 @@
+"""What the world told us. `core.lifecycle.decide` turns one fact into events and effects.
+
+Facts that answer an effect are delivered together with that effect's key, so the store can mark it done in the
+transaction that records what followed from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.model.agent import AgentReport
+from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
+from orchestrator.model.plan import Plan
+
+# ---- what a person asked for; a refusal is an OrchestratorError raised by decide ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSubmitted:
+    """A person confirmed this plan. `rivals` are the pairs that can meet, from the assessment of the same plan."""
+
+    plan: Plan
+    digest: str
+    by: str
+    sequential: bool
+    rivals: tuple[tuple[TaskId, TaskId], ...]
+    rank: dict[TaskId, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseAsked:
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeAsked:
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelAsked:
+    task_id: TaskId | None  #: None: every unfinished task, and with them the plan
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryAsked:
+    task_id: TaskId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerGiven:
+    item_id: ItemId
+    choice: str  #: id of an option, or `text`
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishAsked:
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAsked:
+    """`stop`: finish what runs and start nothing; with `now`, end the agents first."""
+
+    by: str
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStarted:
+    """Always the first fact of a daemon's life."""
+
+    pid: int
+    boot_id: str
+    version: str
+
+
+# ---- answers to effects ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchBegun:
+    """The plan's branch exists in `repo.git`."""
+
+    plan_id: PlanId
+    tip: Commit
+    target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchRefused:
+    plan_id: PlanId
+    why: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceReady:
+    attempt_id: AttemptId
+    workspace: Workspace
+    base: Commit  #: the tip that the tree was made from, or that was merged into it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceFailed:
+    attempt_id: AttemptId
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReady:
+    """The supervisor waits for the go-byte."""
+
+    run_id: RunId
+    supervisor: ProcessId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReleased:
+    """The go-byte was given; the program runs or is about to."""
+
+    run_id: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """A supervised run is over and its process tree is empty. `tail` is the end of its output, for findings."""
+
+    run_id: RunId
+    exit: RunExit
+    tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReported:
+    attempt_id: AttemptId
+    report: AgentReport
+    offset: int  #: in the run's `reports` file, after this report; it is never applied twice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptQuiet:
+    """A running agent has shown no progress for a while (`quiet`), or moves again (not `quiet`)."""
+
+    attempt_id: AttemptId
+    quiet: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkCollected:
+    """What an ended attempt left behind, now safe in `repo.git`."""
+
+    attempt_id: AttemptId
+    head: Commit | None  #: None when nothing could be read
+    descends: bool  #: from its base
+    changed: tuple[str, ...]  #: paths, `--no-renames base..head`
+    committed_by_us: bool
+    unfinished_merge: tuple[str, ...]  #: paths that still hold conflict markers
+    nested: tuple[str, ...]  #: repositories inside the tree that are not in the base
+    salvage: tuple[str, ...]
+    error: str = ""  #: why collecting failed; the tree then stays as it is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerDelivered:
+    item_id: ItemId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateBuilt:
+    candidate_id: CandidateId
+    commit: Commit
+    tree: str
+    path: str  #: of its fresh checkout, prepared with copies and links
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateFailed:
+    """The candidate could not be made or checked out, for a reason that has nothing to do with the work."""
+
+    candidate_id: CandidateId
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateConflicted:
+    candidate_id: CandidateId
+    paths: tuple[str, ...]
+    detail: str  #: both sides, for a person to read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetMoved:
+    """Before a candidate or at publish: the target holds commits that the plan's branch does not."""
+
+    plan_id: PlanId
+    target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRead:
+    """The target holds nothing that the plan's branch does not."""
+
+    plan_id: PlanId
+    target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateLanded:
+    """The plan's branch points at the candidate, read back."""
+
+    candidate_id: CandidateId
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandingRefused:
+    """The plan's branch was not where we left it, or the candidate's token is old."""
+
+    candidate_id: CandidateId
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishDone:
+    plan_id: PlanId
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishRefused:
+    plan_id: PlanId
+    why: str
+    command: str  #: what a person can type to do it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """The tree of an attempt or candidate is in the trash, salvaged before; or it never was."""
+
+    owner: str
+    salvage: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """An effect that nothing follows from was carried out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectFailed:
+    """An effect failed in a way that its port has no word for: our bug or a broken machine."""
+
+    key: str
+    detail: str
+
+
+# ---- time ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDue:
+    plan_id: PlanId
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLong:
+    """An attempt has held its task for long."""
+
+    attempt_id: AttemptId
+
+
+Request = PlanSubmitted | PauseAsked | ResumeAsked | CancelAsked | RetryAsked | AnswerGiven | PublishAsked | StopAsked
+Timed = RetryDue | HeldLong
+Fact = (
+    Request
+    | Timed
+    | DaemonStarted
+    | BranchBegun
+    | BranchRefused
+    | WorkspaceReady
+    | WorkspaceFailed
+    | RunReady
+    | RunReleased
+    | RunEnded
+    | AgentReported
+    | AttemptQuiet
+    | WorkCollected
+    | AnswerDelivered
+    | CandidateBuilt
+    | CandidateFailed
+    | CandidateConflicted
+    | TargetMoved
+    | TargetRead
+    | CandidateLanded
+    | LandingRefused
+    | PublishDone
+    | PublishRefused
+    | Removed
+    | Done
+    | EffectFailed
+)

@@ -1,0 +1,65 @@
+"""What waits for a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, TaskId
+
+
+class ItemKind(StrEnum):
+    QUESTION = "question"  #: an agent asks
+    APPROVAL = "approval"
+    CONFLICT = "conflict"  #: two changes cannot be merged
+    OUTSIDE_FILES = "outside_files"
+    PROTECTED = "protected"  #: protected paths changed
+    WORK_FAILED = "work_failed"  #: the agent ran, and its work did not pass twice
+    AGENT_FAILED = "agent_failed"  #: the last retry failed
+    AUTH = "auth"
+    HUMAN_TASK = "human_task"
+    PUBLISH_REFUSED = "publish_refused"
+    INCOMPLETE = "incomplete"  #: nothing can move any more, and not everything landed
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One possible answer and what it leads to."""
+
+    id: str
+    label: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """Something in the inbox."""
+
+    id: ItemId
+    kind: ItemKind
+    trigger: str | None = None  #: failure kind or escalation trigger; None: nothing triggered it
+    plan_id: PlanId
+    task_id: TaskId | None = None  #: None: about the plan
+    attempt_id: AttemptId | None = None
+    candidate_id: CandidateId | None = None
+    agent: str | None = None
+    question_id: str | None = None  #: the agent's own id of its question
+    title: str
+    context: str = ""  #: what happened, in our words, then what the agent or the tools said
+    paths: tuple[str, ...] = ()
+    options: tuple[Option, ...]
+    free_text: bool = False  #: any text is an answer
+    priority: int = 50
+    asked_at: datetime
+    deadline: datetime | None = None
+    answer: str | None = None  #: the id of the chosen option; None while open
+    text: str = ""  #: the words that came with the answer
+    answered_by: str | None = None
+    answered_at: datetime | None = None
+    withdrawn: str | None = None  #: why nobody has to answer any more; None: somebody has to
+
+    @property
+    def is_open(self) -> bool:
+        return self.answer is None and self.withdrawn is None

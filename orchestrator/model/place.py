@@ -1,0 +1,52 @@
+"""Where things live on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.model.ids import AttemptId, CandidateId, RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The folders of one repository. All absolute; none has to exist."""
+
+    root: Path  #: the user's checkout, or the bare repository
+    common_dir: Path  #: the git common directory
+    state_dir: Path  #: `<common dir>/orchestrator`, 0700
+    worktrees: Path  #: outside the repository
+    socket: Path  #: short enough for a unix socket
+
+    @property
+    def ledger(self) -> Path:
+        return self.state_dir / "ledger.sqlite"
+
+    @property
+    def repo_git(self) -> Path:
+        return self.state_dir / "repo.git"
+
+    @property
+    def daemon_lock(self) -> Path:
+        return self.state_dir / "daemon.lock"
+
+    @property
+    def daemon_log(self) -> Path:
+        return self.state_dir / "daemon.log"
+
+    @property
+    def trash(self) -> Path:
+        return self.worktrees / ".trash"
+
+    def owner_dir(self, owner: AttemptId | CandidateId | str) -> Path:
+        """The folder of an attempt or candidate: its small repository `git` and its run folders."""
+        return self.state_dir / "attempts" / owner
+
+    def git_dir(self, owner: AttemptId | CandidateId | str) -> Path:
+        return self.owner_dir(owner) / "git"
+
+    def run_dir(self, run: RunId | str) -> Path:
+        return self.state_dir / "attempts" / run
+
+    def worktree(self, owner: AttemptId | CandidateId | str) -> Path:
+        return self.worktrees / owner

@@ -1,0 +1,122 @@
+"""The JSON of the local API, of the ledger and of the files in a run folder. Versioned by `CONTRACT`.
+
+pydantic carries dataclasses to JSON-ready values and back; nobody else converts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from orchestrator.model.effect import Effect
+from orchestrator.model.event import Event, wire_name
+
+CONTRACT = 1  #: of everything that leaves the process
+
+_EVENTS: dict[str, type] = {wire_name(kind): kind for kind in get_args(Event)}
+_EFFECTS: dict[str, type] = {wire_name(kind): kind for kind in get_args(Effect)}
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def dump(value: object) -> Any:
+    """A dataclass of ours as JSON-ready values."""
+    return _adapter(type(value)).dump_python(value, mode="json")
+
+
+def load(kind: type[T], data: object) -> T:
+    """The opposite of `dump`. Raises: pydantic.ValidationError."""
+    value: T = _adapter(kind).validate_python(data)
+    return value
+
+
+def dump_event(event: Event) -> tuple[str, dict[str, Any]]:
+    """An event's wire name and its fields."""
+    return wire_name(type(event)), dump(event)
+
+
+def load_event(name: str, data: object) -> Event:
+    """The event of that wire name. Raises: KeyError for a name from a newer version."""
+    event: Event = load(_EVENTS[name], data)
+    return event
+
+
+def dump_effect(effect: Effect) -> tuple[str, dict[str, Any]]:
+    return wire_name(type(effect)), dump(effect)
+
+
+def load_effect(name: str, data: object) -> Effect:
+    effect: Effect = load(_EFFECTS[name], data)
+    return effect
+
+
+# ---- the local API; the CLI, and later the TUI and the page, speak nothing else ----
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hello(Message):
+    """Who answers. A client of another contract asks for a restart of the daemon."""
+
+    contract: int = CONTRACT
+    version: str
+    pid: int
+    root: str
+    plan: str | None
+    draining: bool
+
+
+class Overrides(Message):
+    """Flags of `start` and `plan check` that change the plan, so they are part of its digest."""
+
+    parallel: int | None = Field(default=None, ge=1, le=256)
+    agent: str | None = None
+    isolation: str | None = None
+
+
+class SubmitPlan(Message):
+    """Run this plan, if it still reads as what was confirmed."""
+
+    path: str  #: absolute
+    digest: str
+    overrides: Overrides = Overrides()
+    sequential: bool = False
+    by: str
+
+
+class Action(Message):
+    """Anything else that a person asks for."""
+
+    verb: Literal["pause", "resume", "cancel", "retry", "answer", "publish", "stop"]
+    by: str
+    task: str | None = None
+    item: str | None = None
+    choice: str = ""
+    text: str = ""
+    reason: str = ""
+    mode: Literal["drain", "now", "detach"] = "drain"
+
+
+class Accepted(Message):
+    seq: int  #: of the last event that this led to
+    message: str = ""
+
+
+class Refusal(Message):
+    """The `error` of every answer that is not 2xx, and of `--json` output."""
+
+    code: str
+    message: str
+    why: str = ""
+    fix: str = ""
+    exit_code: int = 6
