@@ -196,8 +196,9 @@ class Repository(Protocol):
     ) -> Workspace:
         """The attempt's own bare repository and its linked worktree.
 
-        On branch `refs/heads/agent/<plan>/<task>-<n>`, at `tip`; with `start`, at that commit with `tip` merged in and not committed;
-        with `merge`, at `tip` with that commit merged in and not committed (MERGE_HEAD set, markers in the files).
+        On branch `refs/heads/agent/<plan>/<task>-<n>`, at `tip`; with `start`, at that commit with `tip` merged in
+        and not committed; with `merge`, at `tip` with that commit merged in and not committed (MERGE_HEAD set,
+        markers in the files).
         Something half made by an earlier try is put aside and made again.
         """
         ...
@@ -218,9 +219,14 @@ class Repository(Protocol):
 
         Uncommitted work is committed with `message` on top of HEAD (concluding a merge whose markers are gone), by a
         private index. HEAD is read as a file; other branches and the stash go to salvage references. The head is
-        fetched with fsck, kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git` and in the user's repository. `ignore` are paths
-        that `prepare` put there. With `keep_only`, uncommitted work becomes a salvage reference instead.
+        fetched with fsck, kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git` and in the user's repository.
+        `ignore` are paths that `prepare` put there. With `keep_only`, uncommitted work becomes a salvage reference
+        instead.
         """
+        ...
+
+    async def changed(self, base: Commit, head: Commit) -> tuple[str, ...]:
+        """Paths that differ between two commits, renames as both names."""
         ...
 
     async def merge_candidate(self, parent: Commit, other: Commit, *, message: str, at: datetime) -> Merged | Conflict:
@@ -364,6 +370,26 @@ class Adapter(Protocol):
 
     def translator(self) -> Translator | None:
         """A new conversation; None when the program's output is only for people."""
+        ...
+
+
+class Surroundings(Protocol):
+    """The environment that the daemon was started in, as far as programs may see it."""
+
+    def environment(self, names: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
+        """The whole environment of a program: an allow-list, `names` taken over, `values` set."""
+        ...
+
+    def secrets(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The values of `names`, to be masked in output."""
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """The user's identity as git's variables for author and committer."""
+        ...
+
+    def author(self) -> str:
+        """`Name <mail>`."""
         ...
 
 

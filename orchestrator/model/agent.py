@@ -66,9 +66,8 @@ class Launch:
 
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
-    stdin: Literal["none", "open", "closed"] = (
-        "none"  #: none: /dev/null; open: stays writable; closed: ends after `first`
-    )
+    #: none: /dev/null; open: stays writable; closed: ends after `first`
+    stdin: Literal["none", "open", "closed"] = "none"
     first: str = ""  #: written to the program's input before it starts
 
 
@@ -79,6 +78,7 @@ class Asked:
     question_id: str
     text: str
     options: tuple[str, ...] = ()
+    waits: bool = True  #: the program does nothing until the answer comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

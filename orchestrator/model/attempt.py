@@ -104,6 +104,7 @@ class Run:
     kind: RunKind
     name: str  #: of the check, or the step
     state: RunState = RunState.REQUESTED
+    try_number: int = 1
     supervisor: ProcessId | None = None
     exit: RunExit | None = None
 
@@ -167,6 +168,8 @@ class Attempt:
     cancelled: bool = False  #: a person cancelled the task while it ran
     summary: str = ""  #: from `orch-agent hand-off`
     no_change: str | None = None  #: the reason from `orch-agent no-change`; None: not declared
+    contrary: FailureKind | None = None  #: what its protocol said against success
+    reports_offset: int = 0  #: bytes of its `reports` file that have been applied
     progress: str = ""  #: the last word from `orch-agent progress`
     flags: tuple[str, ...] = ()  #: what a person should look at, such as `held_long`
     ending: Ending | None = None

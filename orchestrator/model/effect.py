@@ -28,9 +28,9 @@ class BeginBranch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MakeWorkspace:
-    """Make the repository and worktree of an attempt on the tip of the plan's branch, with copies and links.
+    """Make the repository and worktree of an attempt at `base`, with copies and links.
 
-    With `start`, at that commit, with the tip merged in and left uncommitted. With `merge`, at the tip, with that
+    With `start`, at that commit, with the base merged in and left uncommitted. With `merge`, at the base, with that
     commit merged in and left uncommitted.
     """
 
@@ -38,6 +38,7 @@ class MakeWorkspace:
     task_id: TaskId
     attempt_id: AttemptId
     token: int
+    base: Commit  #: the tip of the plan's branch when the task was claimed
     start: Commit | None = None
     merge: Commit | None = None
 
@@ -93,6 +94,7 @@ class CollectWork:
     attempt_id: AttemptId
     token: int
     keep_only: bool = False
+    also: Commit | None = None  #: only paths that differ from this commit as well count as changed
 
     @property
     def key(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 
 from orchestrator.model.attempt import Ending, FailureKind, HandOff, ProcessId, RunExit, RunKind, Workspace
@@ -22,6 +22,8 @@ class DaemonBegan:
     pid: int
     boot_id: str
     version: str
+    held: timedelta
+    quiet: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,7 @@ class RunRequested:
     owner: AttemptId | CandidateId
     kind: RunKind
     name: str
+    try_number: int = 1  #: rises when a supervisor went away before its program started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,17 @@ class RunFinished:
     plan_id: PlanId
     run_id: RunId
     exit: RunExit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportsRead:
+    """The reports of an attempt are applied up to here and never again."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +198,18 @@ class NoChangeDeclared:
     attempt_id: AttemptId
     token: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndDeclared:
+    """The program's protocol said that it did not succeed."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    failure: FailureKind
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +324,7 @@ class Escalated:
     holds_task: bool
     releases_files: bool = False
     failure: FailureKind | None = None  #: the one that led here, counted
+    waits: bool = True  #: a live agent does nothing until the answer comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -429,6 +456,14 @@ class TargetSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SyncHeld:
+    """The target at this commit cannot be taken in as it is; tasks go on landing on the plan's branch."""
+
+    plan_id: PlanId
+    target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
     """A task's work (or a declared no-op, with `commit` None) is on the plan's branch."""
 
@@ -462,6 +497,7 @@ class PublishHeld:
 
     plan_id: PlanId
     why: str
+    again: bool = False  #: as soon as the target has been taken in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -504,9 +540,11 @@ Event = (
     | RunRecorded
     | RunLaunched
     | RunFinished
+    | ReportsRead
     | ProgressReported
     | HandOffDeclared
     | NoChangeDeclared
+    | EndDeclared
     | AttemptFlagged
     | AttemptStopping
     | AttemptEnded
@@ -532,6 +570,7 @@ Event = (
     | GateFailed
     | ConflictFound
     | TargetSeen
+    | SyncHeld
     | Landed
     | Synced
     | PublishBegan
@@ -543,6 +582,10 @@ Event = (
 
 
 @cache
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
 def wire_name(kind: type) -> str:
     """`PlanConfirmed` -> `plan_confirmed`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+    return _snake_case(kind.__name__)

@@ -7,6 +7,7 @@ transaction that records what followed from it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ProcessId, RunExit, Workspace
@@ -79,6 +80,8 @@ class DaemonStarted:
     pid: int
     boot_id: str
     version: str
+    held: timedelta  #: a task held for longer is flagged
+    quiet: timedelta  #: an attempt without progress for longer is flagged
 
 
 # ---- answers to effects ----

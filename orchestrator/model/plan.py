@@ -1,7 +1,8 @@
-"""What a person wrote, resolved: defaults applied, prompts and context read. The same values always give the same digest."""
+"""What a person wrote, resolved: defaults applied, prompts and context read. Equal plans have equal digests."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -39,6 +40,11 @@ class FileSet:
     @property
     def is_empty(self) -> bool:
         return not self.include
+
+
+def exactly(paths: tuple[str, ...]) -> FileSet:
+    """The set of just these paths, whatever characters they hold."""
+    return FileSet(include=tuple(re.sub(r"([*?\[])", r"[\1]", path) for path in paths))
 
 
 EVERYTHING = FileSet(include=("**",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.model.attempt import Attempt, FailureKind, HandOff, Lease, Run
@@ -141,12 +141,10 @@ class PlanRun:
     published: Commit | None = None
     published_at: datetime | None = None
     tasks: dict[TaskId, TaskRun]
-    rivals: dict[TaskId, frozenset[TaskId]] = field(
-        default_factory=dict
-    )  #: tasks that can meet in a file or a shared name
-    rank: dict[TaskId, float] = field(
-        default_factory=dict
-    )  #: seconds of the longest way to the end, own estimate included
+    #: tasks that can meet in a file or a shared name
+    rivals: dict[TaskId, frozenset[TaskId]] = field(default_factory=dict)
+    #: seconds of the longest way to the end, own estimate included
+    rank: dict[TaskId, float] = field(default_factory=dict)
     attempts: dict[AttemptId, Attempt] = field(default_factory=dict)
     leases: dict[TaskId, Lease] = field(default_factory=dict)  #: live ones
     runs: dict[RunId, Run] = field(default_factory=dict)  #: those that have not ended
@@ -154,7 +152,9 @@ class PlanRun:
     candidates: int = 0  #: number of the latest candidate
     publishing: bool = False  #: an effect that moves the target is under way
     publish_asked: bool = False  #: a person said `publish`, or the end of the plan did
-    sync_tries: int = 0
+    publish_tries: int = 0
+    sync_tries: int = 0  #: in a row, while publishing
+    sync_held: Commit | None = None  #: a target that cannot be taken in as it is
 
     @property
     def id(self) -> PlanId:
@@ -164,6 +164,14 @@ class PlanRun:
         """The merge queue, in order."""
         waiting = [run for run in self.tasks.values() if run.state is TaskState.QUEUED]
         return tuple(sorted(waiting, key=lambda run: run.queued_seq))
+
+
+class Drain(StrEnum):
+    """Whether the daemon is on its way out."""
+
+    NO = "no"
+    FINISH = "finish"  #: what runs and what is queued is finished, nothing starts
+    NOW = "now"  #: agents and checks are being ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +184,9 @@ class State:
     token: int = 0  #: the latest given out
     items: dict[ItemId, Item] = field(default_factory=dict)
     item_count: int = 0
-    draining: bool = False
+    drain: Drain = Drain.NO
+    held: timedelta = timedelta(minutes=30)  #: a task held for longer is flagged
+    quiet: timedelta = timedelta(minutes=10)  #: an attempt without progress for longer is flagged
 
     @property
     def active(self) -> PlanRun | None:

@@ -1,0 +1,76 @@
+"""An event as a row of the ledger: its columns, its text, its place in the hash chain. Both stores stand on this."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+from orchestrator.model.event import Event, wire_name
+
+TABLES = ("plan", "task", "item")  #: the projections
+GENESIS = bytes(32)  #: what the first event is chained to
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+#: fields of events that are columns, in the order of the columns
+_COLUMN_FIELDS = ("plan_id", "task_id", "attempt_id", "token")
+_PLACES = {
+    wire_name(kind): tuple(
+        (place, name) for place, name in enumerate(_COLUMN_FIELDS) if name in {field.name for field in fields(kind)}
+    )
+    for kind in get_args(Event)
+}
+
+Columns = tuple[str | None, str | None, str | None, int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """An event, cut into what the ledger's columns hold. `data` is JSON."""
+
+    type: str
+    columns: Columns  #: plan, task, attempt, token
+    data: str
+
+
+def row_of(event: Event) -> EventRow:
+    """How an event is kept."""
+    from orchestrator.wire import dump_event
+
+    name, data = dump_event(event)
+    plan, task, attempt, token = (data.pop(field, None) for field in _COLUMN_FIELDS)
+    return EventRow(type=name, columns=(plan, task, attempt, token), data=text_of(data))
+
+
+def event_of(name: str, columns: Columns, data: str) -> Event:
+    """The event that `row_of` cut up. Raises: KeyError for a name from a newer version."""
+    from orchestrator.wire import load_event
+
+    values = json.loads(data)
+    for place, field in _PLACES[name]:
+        values[field] = columns[place]
+    return load_event(name, values)
+
+
+def text_of(data: Mapping[str, Any]) -> str:
+    """JSON in one spelling. ASCII, because a path that is not UTF-8 has half characters that only escapes carry."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":"))
+
+
+def microseconds(at: datetime) -> int:
+    """Since 1970, exactly. Raises: TypeError for a time without a zone."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def moment(at_us: int) -> datetime:
+    """The opposite of `microseconds`."""
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+def link(before: bytes, seq: int, at_us: int, name: str, columns: Columns, data: str) -> bytes:
+    """The hash that chains an event to the one before it: SHA-256 over that one's hash and every other column."""
+    return hashlib.sha256(before + json.dumps([seq, at_us, name, *columns, data]).encode()).digest()

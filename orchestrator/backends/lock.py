@@ -1,0 +1,208 @@
+"""One daemon per repository: a lock that the kernel keeps and gives back when its holder is gone."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from orchestrator import __version__
+from orchestrator.backends.clock import SystemClock
+from orchestrator.model.attempt import ProcessId
+from orchestrator.model.errors import OrchestratorError, RefusedError
+
+_PROBES_S = 5.0  #: how long those who only look may stand in the way of a start
+_WRITING_S = 0.5  #: how long a fresh holder may take to say who it is
+_HELD = {errno.EWOULDBLOCK, errno.EACCES}
+
+
+class DaemonLock:
+    """Held from `acquire` to `release`, or to the end of the process.
+
+    The file stays for ever: a lock on a file that somebody deletes and makes anew would be two locks.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._path = path
+        self._fd = fd
+
+    @classmethod
+    def acquire(cls, path: Path) -> DaemonLock:
+        """Take the lock or refuse at once. Raises: RefusedError that says who holds it."""
+        fd = _opened(path)
+        try:
+            _take(fd, path)
+            lock = cls(path, fd)
+            if not lock.is_held():
+                raise RefusedError(
+                    f"{path} was deleted while a daemon was being started",
+                    why="another program removes files from the state folder",
+                    fix="find out what deletes it, and start again",
+                )
+            process = this_process()
+            content = {
+                "pid": process.pid,
+                "start_time": process.start_time,
+                "boot_id": process.boot_id,
+                "version": __version__,
+                "at": SystemClock().now().isoformat(),
+            }
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(content).encode() + b"\n", 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        return lock
+
+    def is_held(self) -> bool:
+        """Whether the file under our name is still the one we locked; False after somebody deleted or replaced it."""
+        try:
+            ours, there = os.fstat(self._fd), os.stat(self._path)
+        except OSError:
+            return False
+        return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+    def release(self) -> None:
+        """Give the lock back. Does nothing the second time."""
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Who holds the lock, as it wrote itself; None when nobody does. `pid` is 0 for one that has not said yet."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _not_opened(path, error) from error
+    try:
+        deadline = time.monotonic() + _WRITING_S
+        while not _try(fd, fcntl.LOCK_SH):
+            content = _content(fd)
+            if content is not None and _is_fresh(content):
+                return content
+            if time.monotonic() > deadline:
+                # whoever wrote it had the time to, so it is the holder, in another container perhaps
+                return content or {"pid": 0}
+            time.sleep(0.01)
+        return None
+    finally:
+        os.close(fd)
+
+
+def this_process() -> ProcessId:
+    """This process, for ever: the pid alone is used again."""
+    return ProcessId(pid=os.getpid(), start_time=_start_time(os.getpid()) or 0, boot_id=_boot_id())
+
+
+def _opened(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise _not_opened(path, error) from error
+
+
+def _not_opened(path: Path, error: OSError) -> OrchestratorError:
+    return OrchestratorError(
+        f"{path} cannot be opened",
+        why=error.strerror or str(error),
+        fix="make its folder yours and writable; the daemon keeps its state there",
+    )
+
+
+def _take(fd: int, path: Path) -> None:
+    """Lock exclusively. Those who look hold a shared lock for an instant, and are waited for."""
+    deadline = time.monotonic() + _PROBES_S
+    while True:
+        try:
+            if _try(fd, fcntl.LOCK_EX):
+                return
+            if not _try(fd, fcntl.LOCK_SH):
+                raise _refusal(path)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        except OSError as error:
+            raise OrchestratorError(
+                f"{path} cannot be locked",
+                why=f"{error.strerror}; some network file systems have no locks",
+                fix="keep the repository on a local disk",
+            ) from error
+        if time.monotonic() > deadline:
+            raise _refusal(path)
+        time.sleep(0.001 * (1 + os.getpid() % 7))  # several who try at once fall out of step
+
+
+def _try(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        raise
+    return True
+
+
+def _refusal(path: Path) -> RefusedError:
+    info = holder(path) or {"pid": 0}
+    pid = info["pid"]
+    since = f", since {info['at']}" if info.get("at") else ""
+    return RefusedError(
+        f"a daemon already runs for this repository (pid {pid or 'not known yet'}{since})",
+        why=f"it holds {path}, and two would work against each other",
+        fix="follow it with `orchestrator status --watch`, or end it with `orchestrator stop`"
+        + (f" (`kill {pid}` if it does not answer)" if pid else ""),
+    )
+
+
+def _content(fd: int) -> dict[str, Any] | None:
+    """What is written in the file, by the holder or by an earlier one; None while there is nothing whole."""
+    try:
+        content = json.loads(os.pread(fd, 4096, 0))
+        content["pid"] = int(content["pid"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return dict(content)
+
+
+def _is_fresh(content: dict[str, Any]) -> bool:
+    """Whether the process that wrote it is alive; one that died cannot be who holds the lock."""
+    if content.get("boot_id") != _boot_id():
+        return False
+    if not Path("/proc/self/stat").exists():
+        return True  # the system does not tell
+    return _start_time(content["pid"]) == content.get("start_time")
+
+
+def _start_time(pid: int) -> int | None:
+    """Clock ticks from boot to the start of a process; None when there is none, or no /proc."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # the second field is the program's name, which may hold spaces and brackets
+    return int(stat.rpartition(b")")[2].split()[19])
+
+
+def _boot_id() -> str:
+    """The same until the machine starts anew."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return _boot_id_of_macos() if sys.platform == "darwin" else ""
+
+
+def _boot_id_of_macos() -> str:
+    import ctypes
+
+    name, size = b"kern.bootsessionuuid", ctypes.c_size_t(64)
+    buffer = ctypes.create_string_buffer(size.value)
+    answer = ctypes.CDLL(None).sysctlbyname(name, buffer, ctypes.byref(size), None, ctypes.c_size_t(0))
+    return buffer.value.decode() if answer == 0 else ""

@@ -1,0 +1,54 @@
+"""Asking the daemon for something, on behalf of a person."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.cli.session import Answer, Session
+
+if TYPE_CHECKING:
+    from orchestrator.wire import Accepted, SubmitPlan
+
+Verb = Literal["pause", "resume", "cancel", "retry", "answer", "publish", "stop"]
+
+
+def person() -> str:
+    """Who types, for the ledger."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "somebody"  # a container without a name for its user
+
+
+def ask_daemon(session: Session, verb: Verb, *, done: str, **details: Any) -> Answer:
+    """Have the daemon do something; `done` is what a person is told, unless the daemon says it better.
+
+    Raises: NoDaemonError, and whatever the daemon refuses it with.
+    """
+    from orchestrator.wire import Action
+
+    door = session.connect(session.place())
+    try:
+        accepted = door.act(Action(verb=verb, by=person(), **details))
+    finally:
+        door.close()
+    return said(accepted, done)
+
+
+def hand_in(session: Session, plan: SubmitPlan) -> Accepted:
+    """Give the daemon a confirmed plan."""
+    door = session.connect(session.place())
+    try:
+        return door.submit(plan)
+    finally:
+        door.close()
+
+
+def said(accepted: Accepted, done: str) -> Answer:
+    def page() -> Any:
+        from orchestrator.cli.words import cell
+
+        yield cell(accepted.message or done)
+
+    return Answer(data={"seq": accepted.seq, "message": accepted.message or done}, page=page)

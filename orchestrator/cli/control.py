@@ -1,0 +1,112 @@
+"""`pause`, `resume`, `cancel`, `retry`, `publish`, `stop`: what a person may ask of the daemon."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from orchestrator.cli import rows
+from orchestrator.cli.act import ask_daemon
+from orchestrator.cli.session import Answer, Session
+from orchestrator.cli.verb import OptionalTask, TaskArgument, verb
+from orchestrator.model.errors import ConfirmationNeeded, UsageError
+
+#: How long `stop` waits for the daemon to be gone before it leaves it to itself.
+GONE_WITHIN_S = {"drain": 1.0, "now": 30.0, "detach": 30.0}
+EVERY_S = 0.1
+
+
+@verb
+def pause(session: Session) -> Answer:
+    """Start nothing more; what runs goes on."""
+    return ask_daemon(
+        session, "pause", done="Paused: what runs goes on, nothing new starts. Go on: orchestrator resume"
+    )
+
+
+@verb
+def resume(session: Session) -> Answer:
+    """Start tasks again after a pause."""
+    return ask_daemon(session, "resume", done="Resumed.")
+
+
+@verb
+def cancel(
+    session: Session,
+    task: OptionalTask = None,
+    everything: Annotated[bool, typer.Option("--all", help="The whole plan.")] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="R", help="For the record.")] = "",
+) -> Answer:
+    """Give a task up, or with --all the whole plan. Work that was done is kept."""
+    if (task is None) != everything:
+        raise UsageError(
+            "it is not clear what to cancel" if task is None else "either TASK or --all, not both",
+            fix="name one task: orchestrator cancel TASK, or everything: orchestrator cancel --all",
+        )
+    if task is not None:
+        name = _task(session, task)
+        return ask_daemon(session, "cancel", task=name, reason=reason, done=f"'{name}' is cancelled; its work is kept.")
+    if session.may_ask:
+        said = session.question("Cancel the whole plan? Agents that run are ended, their work is kept. [y]es / [N]o: ")
+        if said.lower() not in {"y", "yes"}:
+            raise ConfirmationNeeded("nothing was cancelled", why="the answer was not yes")
+    return ask_daemon(session, "cancel", reason=reason, done="The plan is cancelled; work that was done is kept.")
+
+
+@verb
+def retry(session: Session, task: TaskArgument) -> Answer:
+    """Try a task again that failed or was cancelled, with all counts at zero."""
+    name = _task(session, task)
+    return ask_daemon(session, "retry", task=name, done=f"'{name}' will be tried again.")
+
+
+@verb
+def publish(session: Session) -> Answer:
+    """Move the target branch to what has landed so far."""
+    return ask_daemon(session, "publish", done="Publishing what has landed; see `orchestrator status`.")
+
+
+@verb
+def stop(
+    session: Session,
+    now: Annotated[bool, typer.Option("--now", help="End the agents too; their work is kept.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the agents running for the next daemon.")] = False,
+) -> Answer:
+    """End the daemon: when what runs is done, or --now, or --detach at once with the agents left running."""
+    if now and detach:
+        raise UsageError("--now ends the agents and --detach leaves them running", fix="choose one of them")
+    mode: Literal["drain", "now", "detach"] = "now" if now else "detach" if detach else "drain"
+    answer = ask_daemon(session, "stop", mode=mode, done="")
+    gone = _wait_until_gone(session, GONE_WITHIN_S[mode])
+    if gone:
+        text = (
+            "The daemon has ended; agents go on and are taken up by the next `orchestrator start`."
+            if detach
+            else ("The daemon has ended. Go on later: orchestrator start")
+        )
+    elif mode == "drain":
+        text = "The daemon ends when what runs is done, and starts nothing more. At once: orchestrator stop --now"
+    else:
+        text = "The daemon is still ending. See: orchestrator status"
+
+    def page() -> list[object]:
+        from orchestrator.cli.words import cell
+
+        return [cell(text)]
+
+    return Answer(data={"seq": answer.data["seq"], "message": text, "ended": gone}, page=page)  # type: ignore[arg-type]
+
+
+def _wait_until_gone(session: Session, within_s: float) -> bool:
+    for _ in range(round(within_s / EVERY_S)):
+        if session.daemon_pid() is None:
+            return True
+        session.wait(EVERY_S)
+    return session.daemon_pid() is None
+
+
+def _task(session: Session, typed: str) -> str:
+    reader = session.ledger()
+    plan = rows.chosen_plan(rows.plans(reader))
+    return rows.chosen_task(rows.tasks(reader, plan.name), typed).id

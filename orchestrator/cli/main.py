@@ -1,0 +1,240 @@
+"""`orchestrator`: parse, call, print. Every error becomes text and an exit code, or the JSON envelope, here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from orchestrator import __version__
+from orchestrator.cli import config, control, events, inbox, logs, plan, report, start, status, why
+from orchestrator.cli.session import Session, envelope
+from orchestrator.cli.verb import ColorOption, DebugOption, JsonOption, take_common
+from orchestrator.model.errors import ExitCode, OrchestratorError, UsageError
+
+#: Every verb: the words to type, what it does in short, an example. In the order in which a newcomer needs them.
+HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Run a plan",
+        (
+            ("plan check", "find what is wrong with a plan, and what would collide", "plan check plans/auth.yaml"),
+            ("plan show", "the same with every task in full", "plan show plans/auth.yaml"),
+            ("plan graph", "what depends on what", "plan graph plans/auth.yaml --format mermaid"),
+            ("plan schema", "JSON Schema of plan files, for editors", "plan schema > plan.schema.json"),
+            ("start", "check, show, ask, run, follow", "start plans/auth.yaml"),
+        ),
+    ),
+    (
+        "Look",
+        (
+            ("status", "lanes, tasks, progress", "status api"),
+            ("why", "what a task waits for, and who holds it", "why api"),
+            ("logs", "what agents, checks and the daemon wrote", "logs api -f"),
+            ("events", "everything that happened, one line each", "events -n 20"),
+            ("report", "what landed, what did not, what to do next", "report"),
+        ),
+    ),
+    (
+        "Decide",
+        (
+            ("inbox", "what waits for a person", "inbox"),
+            ("inbox show", "one of them with its context", "inbox show i4"),
+            ("answer", "choose", "answer i4 retry --text 'the fixture is in tests/data'"),
+            ("publish", "move the target branch to what has landed", "publish"),
+        ),
+    ),
+    (
+        "Steer",
+        (
+            ("pause", "start nothing more", "pause"),
+            ("resume", "go on", "resume"),
+            ("retry", "try a task again, with all counts at zero", "retry api"),
+            ("cancel", "give a task up, or everything", "cancel api --reason 'not needed'"),
+            ("stop", "end the daemon", "stop --detach"),
+        ),
+    ),
+    ("Explain", (("config show", "every setting and where it comes from", "config show --origin"),)),
+)
+
+
+def _example(words: str) -> str:
+    return next(f"Example: orchestrator {example}" for _, group in HELP for name, _, example in group if name == words)
+
+
+class Program(TyperGroup):
+    """The top level, with a help page of our own: it starts fast, and each verb comes with an example."""
+
+    def get_help(self, ctx: Any) -> str:
+        name = ctx.info_name
+        lines = [
+            f"usage: {name} [-C DIR] [--json] [--color auto|always|never] VERB ...",
+            "",
+            "Runs a work plan with many coding agents at once on one git repository and brings their work home safely.",
+        ]
+        width = max(len(verb) for _, group in HELP for verb, _, _ in group)
+        for title, group in HELP:
+            lines += ["", title]
+            for verb, does, example in group:
+                lines += [f"  {verb:<{width}}  {does}", f"  {'':<{width}}    {name} {example}"]
+        lines += [
+            "",
+            "Options",
+            "  -C DIR                as if typed in DIR",
+            "  --json                answer as JSON, on every verb; never asks anything",
+            "  --color WHEN          auto, always or never; NO_COLOR is respected",
+            "  --version             print the version",
+            "  --install-completion  complete verbs, tasks and options in this shell",
+            "  --help                on every verb too",
+            "",
+            "Exit codes: 0 good, 1 some task did not land, 2 usage or plan error, 3 no daemon, 4 confirmation needed,",
+            "            5 a person is needed, 6 refused, 7 nothing available, 70 our bug, 130 interrupted",
+        ]
+        return "\n".join(lines)
+
+
+app = typer.Typer(
+    name="orchestrator",
+    cls=Program,
+    add_completion=True,
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"orchestrator {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    context: typer.Context,
+    directory: Annotated[Path | None, typer.Option("-C", metavar="DIR", help="As if typed in DIR.")] = None,
+    json_: JsonOption = False,
+    color_: ColorOption = None,
+    debug_: DebugOption = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    session: Session = context.obj
+    take_common(session, {"json_": json_, "color_": color_, "debug_": debug_})
+    if directory is not None:
+        if not directory.is_dir():
+            raise UsageError(f"there is no folder '{directory}'", fix="give -C a folder of the repository")
+        session.directory = directory.absolute()
+    if context.invoked_subcommand is None:
+        session.command = "status"
+        raise typer.Exit(session.show(status.bare(session)))
+
+
+def _add(to: typer.Typer, words: str, run: Callable[..., None]) -> None:
+    to.command(words.rsplit(maxsplit=1)[-1], epilog=_example(words))(run)
+
+
+def _group(name: str, text: str, *, run: Callable[..., None] | None = None) -> typer.Typer:
+    group = typer.Typer(name=name, help=text, rich_markup_mode=None, no_args_is_help=run is None)
+    if run is not None:
+        group.callback(invoke_without_command=True, epilog=_example(name))(run)
+    app.add_typer(group)
+    return group
+
+
+_add(app, "start", start.start)
+_plan = _group("plan", "What a plan says, before anything runs.")
+_add(_plan, "plan check", plan.check)
+_add(_plan, "plan show", plan.show)
+_add(_plan, "plan graph", plan.graph)
+_add(_plan, "plan schema", plan.schema)
+_add(app, "status", status.status)
+_add(app, "why", why.why)
+_add(app, "logs", logs.logs)
+_add(app, "events", events.events)
+_add(app, "report", report.report)
+_inbox = _group("inbox", "What waits for a person.", run=inbox.inbox)
+_add(_inbox, "inbox show", inbox.show)
+_add(app, "answer", inbox.answer)
+_add(app, "pause", control.pause)
+_add(app, "resume", control.resume)
+_add(app, "cancel", control.cancel)
+_add(app, "retry", control.retry)
+_add(app, "publish", control.publish)
+_add(app, "stop", control.stop)
+_config = _group("config", "The settings in force.")
+_add(_config, "config show", config.show)
+
+
+def main(arguments: Sequence[str] | None = None, *, session: Session | None = None) -> int:
+    """Run one command. Returns: its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    session = session or Session()
+    if os.path.basename(sys.argv[0]) == "orch":
+        session.program = "orch"
+    for stream in (sys.stdout, sys.stderr):
+        # What agents write can hold characters that the terminal's encoding does not have.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        return _run(given, session)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return ExitCode.INTERRUPTED
+    except Exception as error:
+        return _our_bug(error, session, given)
+
+
+def _run(given: list[str], session: Session) -> int:
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(given, prog_name=session.program, standalone_mode=False, obj=session)
+    except OrchestratorError as error:
+        return session.fail(error)
+    except TyperException as error:
+        # Parsing stopped before `--json` was seen.
+        session.json |= "--json" in given
+        return session.fail(_usage(error, session))
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _usage(error: TyperException, session: Session) -> OrchestratorError:
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else session.program
+    message = error.format_message().rstrip(".")
+    if not message or type(error).__name__ == "NoArgsIsHelpError":
+        message = f"'{where}' needs to know what to do"
+    session.command = " ".join(where.split()[1:])
+    return UsageError(message[0].lower() + message[1:], fix=f"see what it takes: {where} --help")
+
+
+def _our_bug(error: Exception, session: Session, given: list[str]) -> int:
+    session.json |= "--json" in given
+    if session.debug or "--debug" in given:
+        traceback.print_exc()
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = OrchestratorError(
+        f"this is a bug in orchestrator: {type(error).__name__}: {error}",
+        why=f"it happened at {os.path.basename(last.filename)}:{last.lineno}",
+        fix="run the same with --debug and report what it prints",
+    )
+    said.code = "bug"
+    said.exit_code = ExitCode.BUG
+    if session.json:
+        session.print_json(envelope(session.command, None, said))
+    else:
+        sys.stderr.write(f"{said}\n")
+    return ExitCode.BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

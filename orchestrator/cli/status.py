@@ -1,0 +1,257 @@
+"""`status`: where everything is. Bare `orchestrator` is this, or what to do next when there is nothing yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli import rows
+from orchestrator.cli.session import Answer, Session
+from orchestrator.cli.verb import OptionalTask, PlanOption, verb
+from orchestrator.model.errors import NothingError, RepositoryError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+    from orchestrator.model.item import Item
+    from orchestrator.model.view import AttemptView, PlanView, TaskView
+    from orchestrator.ports import LedgerReader
+
+#: Columns below which lanes have no heading of their own.
+WIDE = 70
+
+
+@verb
+def status(
+    session: Session,
+    task: OptionalTask = None,
+    plan: PlanOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep the picture up to date until Ctrl-C.")] = False,
+) -> Answer:
+    """Where everything is: lanes, tasks, progress. With TASK: everything about one task."""
+    if watch:
+        if task is not None or session.json:
+            raise UsageError(
+                "--watch shows the whole board to a person",
+                fix="leave out TASK and --json; `events -f --json` is for programs",
+            )
+        from orchestrator.cli.follow import watch as keep_showing
+
+        return keep_showing(session, plan)
+    return status_answer(session, task, plan)
+
+
+def bare(session: Session) -> Answer:
+    """What a person gets who typed nothing but `orchestrator`."""
+    if session.json:
+        return status_answer(session)
+    try:
+        return status_answer(session)
+    except NothingError:
+        return Answer(page=lambda: _first_steps(session))
+    except RepositoryError as error:
+        return Answer(page=lambda: _outside(session), error=error)
+
+
+def status_answer(session: Session, task: str | None = None, plan: str | None = None) -> Answer:
+    reader = session.ledger()
+    known = rows.plans(reader)
+    chosen = rows.chosen_plan(known, plan)
+    tasks = rows.tasks(reader, chosen.name)
+    items = rows.items(reader)
+    pid = session.daemon_pid()
+    data = status_data(chosen, known, tasks, items, daemon_pid=pid)
+    if task is not None:
+        one = rows.chosen_task(tasks, task)
+        last = last_output(session, one)
+        data["tasks"] = [{**task_data(one), **detail_data(one), "last_output": last}]
+        return Answer(data=data, page=lambda: task_page(session, chosen, one, items, last))
+    return Answer(data=data, page=lambda: _board(session, reader, chosen, tasks, items, pid))
+
+
+def _board(
+    session: Session,
+    reader: LedgerReader,
+    plan: PlanView,
+    tasks: list[TaskView],
+    items: list[Item],
+    pid: int | None,
+) -> Iterable[RenderableType]:
+    from orchestrator.cli.board import board
+
+    wide = session.on_terminal and session.console().width >= WIDE
+    return board(
+        plan,
+        tasks,
+        items,
+        now=session.now(),
+        daemon_pid=pid,
+        program=session.program,
+        by_lane=wide,
+        most=40 if session.on_terminal else 200,
+    )
+
+
+def status_data(
+    plan: PlanView, known: list[PlanView], tasks: list[TaskView], items: list[Item], *, daemon_pid: int | None
+) -> dict[str, Any]:
+    """The data of `status --json`."""
+    totals = rows.totals(tasks)
+    return {
+        "plan": plan.name,
+        "digest": plan.digest,
+        "state": plan.state,
+        "plans": [{"plan": one.name, "state": one.state} for one in known],
+        "daemon_pid": daemon_pid,
+        "counts": rows.counts(tasks),
+        "totals": {
+            "completed": totals.completed,
+            "in_progress": totals.in_progress,
+            "failed": totals.failed,
+            "total": totals.total,
+        },
+        "inbox": len(items),
+        "tasks": [task_data(task) for task in tasks],
+    }
+
+
+def task_data(task: TaskView) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "title": task.title,
+        "state": task.state,
+        "lane": task.lane,
+        "agent": task.agent,
+        "attempts": task.attempts,
+        "branch": task.branch,
+        "worktree": task.worktree,
+        "token": task.token,
+        "waiting_for": task.waiting_for,
+        "files": task.files,
+        "landed_commit": task.landed_commit,
+        "usage": task.usage,
+    }
+
+
+def detail_data(task: TaskView) -> dict[str, Any]:
+    """What `status TASK --json` says beyond the list."""
+    return {
+        "since": task.since,
+        "depends_on": task.depends_on,
+        "retry_at": task.retry_at,
+        "item": task.item,
+        "reason": task.reason,
+        "summary": task.summary,
+        "changed": task.changed,
+        "failed": task.failed,
+        "history": [attempt_data(one) for one in task.history],
+    }
+
+
+def attempt_data(attempt: AttemptView) -> dict[str, Any]:
+    return {name: getattr(attempt, name) for name in attempt.__slots__}
+
+
+def last_output(session: Session, task: TaskView) -> str:
+    """The last line that the task's latest attempt printed, with obvious secrets masked."""
+    from orchestrator.cli.tail import last_line
+    from orchestrator.core.redact import redact
+
+    if not task.history:
+        return ""
+    return redact(last_line(session.place().state_dir / task.history[-1].run_dir / "output"))
+
+
+def task_page(
+    session: Session, plan: PlanView, task: TaskView, items: list[Item], last: str
+) -> Iterable[RenderableType]:
+    from orchestrator.cli.board import LANE_STYLES, flags_of, lane_word
+    from orchestrator.cli.words import AMBER, age, cell, grid, indented, line, short
+
+    now = session.now()
+    yield line(cell(task.id, "bold"), "  ", cell(lane_word(task.lane), LANE_STYLES[task.lane]), "  ", task.title)
+    facts: list[tuple[str, Text]] = [
+        ("plan", cell(plan.name)),
+        ("state", cell(f"{task.state.value.replace('_', ' ')} for {age(task.since, now)}")),
+        ("agent", cell(task.agent or "not assigned yet")),
+        ("waits for", cell(task.waiting_for or "")),
+        ("look at", cell(flags_of(task, now), AMBER)),
+        ("reason", cell(task.reason)),
+        ("tries again", cell(f"in {age(now, task.retry_at)}" if task.retry_at else "")),
+        ("files", cell(", ".join(task.files) or "none: it changes nothing")),
+        ("depends on", cell(", ".join(task.depends_on))),
+        ("branch", cell(task.branch or "")),
+        ("worktree", cell(task.worktree or "")),
+        ("landed as", cell(short(task.landed_commit))),
+        ("changed", cell(", ".join(task.changed))),
+    ]
+    yield grid([[cell(name, "dim"), value] for name, value in facts if value.plain])
+    if task.summary:
+        yield cell("  in the agent's words", "dim")
+        yield indented(task.summary)
+    if task.history:
+        yield cell("")
+        yield cell("attempts", "bold")
+        yield grid([_attempt_cells(session, one) for one in task.history])
+        kept = [reference for one in task.history for reference in one.salvage]
+        if kept:
+            yield line("  kept from earlier attempts: ", ", ".join(kept))
+    if last:
+        yield cell("")
+        yield line(cell("last output  ", "dim"), last)
+    for item in items:
+        if item.id == task.item:
+            yield cell("")
+            yield cell(f"asks you: {item.title}", AMBER)
+            yield cell(f"  {session.command_line('inbox', 'show', item.id)}")
+
+
+def _attempt_cells(session: Session, attempt: AttemptView) -> list[Text]:
+    from orchestrator.cli.words import age, cell, clock
+
+    now = session.now()
+    end = attempt.ended_at or now
+    how = attempt.ending.replace("_", " ") if attempt.ending else attempt.state.value
+    said = f"{how}: {attempt.failure.replace('_', ' ')}" if attempt.failure else how
+    return [
+        cell(str(attempt.number), "bold"),
+        cell(attempt.agent),
+        cell(clock(attempt.started_at, now), "dim"),
+        cell(age(attempt.started_at, end)),
+        cell(said, "red" if attempt.failure else ""),
+        cell(attempt.detail or attempt.progress),
+    ]
+
+
+def plan_files(session: Session) -> list[str]:
+    """Plan files in `plans/` of the repository, as a person would type them."""
+    folder = session.place().root / "plans"
+    found = sorted(path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending))
+    return [os.path.relpath(path, session.path(Path())) for path in found]
+
+
+def _first_steps(session: Session) -> Iterable[RenderableType]:
+    from orchestrator.cli.words import cell
+
+    found = plan_files(session)
+    yield cell("Nothing has been started in this repository yet.", "bold")
+    if not found:
+        yield cell("A work plan is a YAML file with a list of tasks, best kept in plans/. Write one, then:")
+        found = ["plans/my-plan.yaml"]
+    yield cell(f"  {session.command_line('plan', 'check', found[0])}    what is wrong with it, what would collide")
+    yield cell(f"  {session.command_line('start', found[0])}         show it, ask, run it")
+    for other in found[1:6]:
+        yield cell(f"  also here: {other}")
+    yield cell(f"All verbs: {session.program} --help")
+
+
+def _outside(session: Session) -> Iterable[RenderableType]:
+    from orchestrator.cli.words import cell
+
+    yield cell(f"{session.program} runs a work plan with many coding agents at once on one git repository.")
+    yield cell(f"Go into a git repository, or name one: {session.program} -C DIR. All verbs: {session.program} --help")

@@ -1,0 +1,76 @@
+"""Reading the ends of files that are still being written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BLOCK = 64 * 1024
+#: A line without an end is cut here, so that a program that never breaks its lines cannot fill our memory.
+LONGEST = 1024 * 1024
+
+
+def as_line(raw: bytes) -> str:
+    """One line as a person would have seen it: what a carriage return overwrote is gone."""
+    return raw.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode("utf-8", errors="replace")
+
+
+def last_lines(path: Path, number: int | None, *, whole: bool = False) -> tuple[list[str], int]:
+    """The last lines of a file (None: all), and the offset behind them. A file that is not there has none.
+
+    With `whole`, a last line that has no end yet is left for later.
+    """
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, 2)
+            start, data = end, b""
+            if number is None:
+                file.seek(0)
+                data = file.read(end)
+            else:
+                while start > 0 and data.count(b"\n") <= number:
+                    size = min(BLOCK, start)
+                    start -= size
+                    file.seek(start)
+                    data = file.read(size) + data
+    except (FileNotFoundError, NotADirectoryError):
+        return [], 0
+    lines = data.split(b"\n")
+    unfinished = lines.pop()
+    if whole:
+        end -= len(unfinished)
+    elif unfinished:
+        lines.append(unfinished)
+    wanted = lines if number is None else lines[len(lines) - min(number, len(lines)) :]
+    return [as_line(raw) for raw in wanted], end
+
+
+def last_line(path: Path) -> str:
+    """The last line that says anything; empty when there is none."""
+    lines, _ = last_lines(path, 20)
+    return next((row.strip() for row in reversed(lines) if row.strip()), "")
+
+
+class Tail:
+    """The lines that are appended to a file from now on."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self._path = path
+        self._offset = offset
+        self._rest = b""
+
+    def new_lines(self, *, ended: bool = False) -> list[str]:
+        """Whole lines since the last call; with `ended` also what has no line end."""
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, 2) < self._offset:
+                    self._offset, self._rest = 0, b""  # it was replaced by a new file
+                file.seek(self._offset)
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            data = b""
+        self._offset += len(data)
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        if self._rest and (ended or len(self._rest) > LONGEST):
+            whole.append(self._rest)
+            self._rest = b""
+        return [as_line(raw) for raw in whole]

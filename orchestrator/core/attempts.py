@@ -1,0 +1,429 @@
+"""From the claim of a task to the end of its attempt: what each fact about an attempt leads to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from orchestrator.core import escalation
+from orchestrator.core.draft import Draft, keys_of
+from orchestrator.core.overlap import covers
+from orchestrator.core.retry import AskPerson, SendBack, Wait, after_failure, failure_of, is_work, words_for
+from orchestrator.core.schedule import Start
+from orchestrator.core.steps import attempt_steps, request_run, step_after
+from orchestrator.model.agent import AgentReport, Asked, HandedIn, NoChange, Progress, Terminal
+from orchestrator.model.attempt import (
+    Attempt,
+    AttemptState,
+    Ending,
+    ExitWhy,
+    FailureKind,
+    HandOff,
+    Run,
+    RunExit,
+    RunKind,
+    RunState,
+)
+from orchestrator.model.effect import CollectWork, MakeWorkspace, RemoveTree, StopRun, WakeAt
+from orchestrator.model.event import (
+    AttemptEnded,
+    AttemptFlagged,
+    AttemptStarted,
+    AttemptStopping,
+    BackoffStarted,
+    EndDeclared,
+    Escalated,
+    HandedOff,
+    HandOffDeclared,
+    ItemWithdrawn,
+    Landed,
+    LeaseEnded,
+    LeaseGranted,
+    NoChangeDeclared,
+    ProgressReported,
+    ReportsRead,
+    ReviewAsked,
+    SentBack,
+    TaskQueued,
+    WorkspaceMade,
+)
+from orchestrator.model.fact import (
+    AgentReported,
+    AttemptQuiet,
+    HeldLong,
+    RetryDue,
+    WorkCollected,
+    WorkspaceFailed,
+    WorkspaceReady,
+)
+from orchestrator.model.ids import TaskId, attempt_id
+from orchestrator.model.run import OVER, PlanRun, TaskRun
+
+AttemptFact = WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | HeldLong | WorkCollected
+
+HELD_LONG = "held_long"
+QUIET = "quiet"
+
+
+def start_task(draft: Draft, plan: PlanRun, start: Start) -> None:
+    """Claim a task: for an attempt of an agent, or for a person."""
+    task = plan.tasks[start.task_id]
+    if start.agent is None:
+        item = escalation.human_task(draft.state, plan, task, draft.now)
+        draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=item, holds_task=True))
+        return
+    assert plan.tip is not None
+    number = task.attempts + 1
+    attempt = attempt_id(plan.id, task.task.id, number)
+    token = draft.state.token + 1
+    draft.record(
+        LeaseGranted(
+            plan_id=plan.id,
+            task_id=task.task.id,
+            attempt_id=attempt,
+            token=token,
+            expires_at=draft.now + plan.plan.execution.lease_ttl,
+        ),
+        AttemptStarted(
+            plan_id=plan.id,
+            task_id=task.task.id,
+            attempt_id=attempt,
+            token=token,
+            number=number,
+            agent=start.agent,
+            start=task.resume_from,
+        ),
+    )
+    draft.ask(
+        MakeWorkspace(
+            plan_id=plan.id,
+            task_id=task.task.id,
+            attempt_id=attempt,
+            token=token,
+            base=plan.tip,
+            start=task.resume_from,
+            merge=task.merges if task.resume_from is None else None,
+        ),
+        WakeAt(at=draft.now + draft.state.held, fact=HeldLong(attempt_id=attempt)),
+    )
+
+
+def live_attempt(
+    draft: Draft, fact: WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | HeldLong | WorkCollected
+) -> tuple[PlanRun, Attempt] | None:
+    """The attempt a fact is about, if it still holds its task: the word of an evicted holder changes nothing."""
+    plan = draft.plan_of(fact.attempt_id)
+    attempt = plan.attempts.get(fact.attempt_id) if plan else None
+    if plan is None or attempt is None:
+        return None
+    lease = plan.leases.get(attempt.task_id)
+    return (plan, attempt) if lease is not None and lease.token == attempt.token else None
+
+
+def workspace_ready(draft: Draft, fact: WorkspaceReady) -> None:
+    if (found := live_attempt(draft, fact)) is None:
+        return
+    plan, attempt = found
+    draft.record(
+        WorkspaceMade(
+            **keys_of(plan, attempt),
+            workspace=fact.workspace,
+            base=fact.base,
+        )
+    )
+    if attempt.state is AttemptState.STOPPING:
+        collect(draft, draft.plan(plan.id), draft.plan(plan.id).attempts[attempt.id], None)
+        return
+    kind, name = attempt_steps(plan)[0]
+    request_run(draft, plan, attempt.id, kind, name)
+
+
+def workspace_failed(draft: Draft, fact: WorkspaceFailed) -> None:
+    if (found := live_attempt(draft, fact)) is None:
+        return
+    plan, attempt = found
+    if attempt.cancelled:
+        end(draft, plan, attempt, Ending.CANCELLED)
+    else:
+        fail(draft, plan, attempt, FailureKind.PREPARE, f"its worktree could not be made: {fact.detail}")
+
+
+def run_ended(draft: Draft, plan: PlanRun, attempt: Attempt, run: Run, exit: RunExit, tail: str) -> None:
+    """A prepare step or the agent program of an attempt is over."""
+    stopping = attempt.state is AttemptState.STOPPING
+    if exit.why is ExitWhy.NEVER_STARTED and not stopping:
+        request_run(draft, plan, attempt.id, run.kind, run.name, run.try_number + 1)
+    elif run.kind is RunKind.AGENT or stopping:
+        collect(draft, plan, attempt, exit)
+    elif failure_of(exit) is None and (step := step_after(attempt_steps(plan), run.name)) is not None:
+        request_run(draft, plan, attempt.id, *step)
+    else:
+        index = int(run.name.rsplit("-", 1)[1]) - 1
+        command = " ".join(plan.plan.prepare.run[index])
+        fail(draft, plan, attempt, FailureKind.PREPARE, f"prepare step `{command}`: {words_for(exit)}\n{tail}".strip())
+
+
+def collect(draft: Draft, plan: PlanRun, attempt: Attempt, exit: RunExit | None) -> None:
+    """The processes are gone: bring home what they left."""
+    draft.record(AttemptStopping(**keys_of(plan, attempt), exit=exit))
+    attempt = draft.plan(plan.id).attempts[attempt.id]
+    draft.ask(
+        CollectWork(
+            **keys_of(plan, attempt),
+            keep_only=failure_before_evidence(attempt) is not None or attempt.cancelled,
+            also=plan.tasks[attempt.task_id].merges,
+        )
+    )
+
+
+def failure_before_evidence(attempt: Attempt) -> FailureKind | None:
+    """Why an attempt failed whatever it left behind; None when its work decides."""
+    if attempt.stop_as is not None:
+        return attempt.stop_as
+    if attempt.exit is not None and (failure := failure_of(attempt.exit)) is not None:
+        return failure
+    return attempt.contrary
+
+
+def work_collected(draft: Draft, fact: WorkCollected) -> None:
+    """Evidence, not words: what the attempt left decides how it ended."""
+    if (found := live_attempt(draft, fact)) is None:
+        return
+    plan, attempt = found
+    task = plan.tasks[attempt.task_id]
+    if attempt.cancelled:
+        end(draft, plan, attempt, Ending.CANCELLED, fact)
+        return
+    if (failure := failure_before_evidence(attempt)) is not None:
+        words = words_for(attempt.exit) if attempt.exit else "stopped"
+        fail(draft, plan, attempt, failure, attempt.detail or f"agent '{attempt.agent}' {words}", fact)
+        return
+    asked = next((i for i in draft.state.open_items() if i.attempt_id == attempt.id and i.question_id), None)
+    if asked is not None:
+        # it ended with its question open: the answer goes to the next attempt, which goes on from here
+        end(draft, plan, attempt, Ending.ASKED, fact)
+        draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=asked, holds_task=True))
+        return
+    if (finding := what_is_wrong(task, attempt, fact)) is not None:
+        kind, text = finding
+        fail(draft, plan, attempt, kind, text, fact)
+        return
+    if not fact.changed:
+        end(draft, plan, attempt, Ending.NO_OP, fact)
+        draft.record(Landed(plan_id=plan.id, task_id=task.task.id, candidate_id=None, commit=None))
+        draft.ask(RemoveTree(plan_id=plan.id, owner=attempt.id))
+        return
+    assert fact.head is not None
+    hand_off = HandOff(head=fact.head, changed=fact.changed, summary=attempt.summary)
+    end(draft, plan, attempt, Ending.HANDED_OFF, fact)
+    draft.record(HandedOff(**keys_of(plan, attempt), hand_off=hand_off))
+    guarded = tuple(p for p in fact.changed if covers(plan.plan.protected, p, fold=True))
+    if guarded:
+        draft.record(ReviewAsked(plan_id=plan.id, task_id=task.task.id, paths=guarded))
+        plan = draft.plan(plan.id)
+        item = escalation.protected(draft.state, plan, plan.tasks[task.task.id], guarded, draft.now)
+        draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=item, holds_task=True))
+    else:
+        draft.record(TaskQueued(plan_id=plan.id, task_id=task.task.id))
+
+
+def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple[FailureKind, str] | None:
+    """What speaks against the work of an agent that ended well; None when nothing does."""
+    if fact.error or fact.head is None:
+        return FailureKind.LOST, f"its work could not be read: {fact.error or 'no commit found'}"
+    if fact.unfinished_merge:
+        return FailureKind.REFUSED, "conflict markers are left in " + ", ".join(fact.unfinished_merge)
+    if not fact.descends:
+        return FailureKind.REFUSED, (
+            f"its branch does not contain commit {attempt.base}, which it started from; commit on top of it instead"
+        )
+    if fact.nested:
+        return FailureKind.OUTSIDE_FILES, (
+            "a git repository was left inside the worktree, which would be lost: " + ", ".join(fact.nested)
+        )
+    outside = [path for path in fact.changed if not covers(task.task.files, path)]
+    if outside:
+        listed = "\n".join(f"- {path}" for path in outside[:50])
+        more = f"\nand {len(outside) - 50} more" if len(outside) > 50 else ""
+        return (
+            FailureKind.OUTSIDE_FILES,
+            f"these paths were changed, and are not among the task's files:\n{listed}{more}",
+        )
+    if not fact.changed and attempt.no_change is None and not task.task.files.is_empty:
+        return FailureKind.NO_CHANGE, (
+            "the agent ended well and changed nothing; if nothing has to be changed, "
+            "`orch-agent no-change REASON` says so"
+        )
+    return None
+
+
+def end(
+    draft: Draft,
+    plan: PlanRun,
+    attempt: Attempt,
+    ending: Ending,
+    fact: WorkCollected | None = None,
+    failure: FailureKind | None = None,
+    detail: str = "",
+) -> None:
+    """The attempt is over, and with it its lease."""
+    for item in draft.state.open_items():
+        if item.attempt_id == attempt.id and item.question_id and ending is not Ending.ASKED:
+            draft.record(
+                ItemWithdrawn(
+                    plan_id=plan.id, task_id=attempt.task_id, item_id=item.id, reason="the attempt that asked has ended"
+                )
+            )
+    draft.record(
+        AttemptEnded(
+            **keys_of(plan, attempt),
+            ending=ending,
+            failure=failure,
+            detail=detail,
+            head=fact.head if fact else None,
+            salvage=fact.salvage if fact else (),
+        ),
+        LeaseEnded(
+            **keys_of(plan, attempt),
+            cause=failure.value if failure else ending.value,
+        ),
+    )
+
+
+def fail(
+    draft: Draft,
+    plan: PlanRun,
+    attempt: Attempt,
+    kind: FailureKind,
+    detail: str,
+    fact: WorkCollected | None = None,
+) -> None:
+    """The attempt is over and did not do."""
+    end(draft, plan, attempt, Ending.FAILED, fact, kind, detail)
+    task_failed(draft, draft.plan(plan.id), attempt.task_id, kind, detail)
+
+
+def task_failed(draft: Draft, plan: PlanRun, task_id: TaskId, kind: FailureKind, detail: str) -> None:
+    """Wait, send back, or ask: what a failure means for its task."""
+    task = plan.tasks[task_id]
+    if task.state in OVER:
+        return
+    agent = plan.attempts[task.attempt_id].agent if task.attempt_id else None
+    work = is_work(kind)
+    outcome = after_failure(
+        kind,
+        task.task.retry,
+        failures=task.failures + (not work),
+        work_failures=task.work_failures + work,
+        now=draft.now,
+        chance=draft.chance,
+    )
+    findings = (f"{kind.value}: {detail}",)
+    match outcome:
+        case Wait(retry_at):
+            draft.record(
+                BackoffStarted(
+                    plan_id=plan.id,
+                    task_id=task_id,
+                    failure=kind,
+                    failures=task.failures + 1,
+                    retry_at=retry_at,
+                    findings=findings,
+                    avoid_agent=agent if kind is FailureKind.TIMEOUT else None,
+                )
+            )
+            draft.ask(wake_for_retry(plan, task_id, retry_at))
+        case SendBack():
+            # a merge that did not do is done again from the same head, or the conflict would only come back later
+            attempt = plan.attempts[task.attempt_id] if task.attempt_id else None
+            draft.record(
+                SentBack(
+                    plan_id=plan.id,
+                    task_id=task_id,
+                    failure=kind,
+                    findings=findings,
+                    resume_from=attempt.start if attempt and kind is FailureKind.REFUSED else None,
+                )
+            )
+        case AskPerson():
+            ask = escalation.work_failed if work else escalation.agent_failed
+            item = ask(draft.state, plan, task, kind, context=findings[0], agent=agent, now=draft.now)
+            draft.record(
+                Escalated(
+                    plan_id=plan.id,
+                    task_id=task_id,
+                    item=item,
+                    holds_task=True,
+                    releases_files=not work,
+                    failure=kind,
+                )
+            )
+
+
+def wake_for_retry(plan: PlanRun, task_id: TaskId, at: datetime) -> WakeAt:
+    return WakeAt(at=at, fact=RetryDue(plan_id=plan.id, task_id=task_id))
+
+
+def agent_reported(draft: Draft, fact: AgentReported) -> None:
+    """A line that `orch-agent` or the program's own protocol wrote."""
+    if (found := live_attempt(draft, fact)) is None:
+        return
+    plan, attempt = found
+    if fact.offset <= attempt.reports_offset:
+        return
+    names = keys_of(plan, attempt)
+    report: AgentReport = fact.report
+    draft.record(ReportsRead(**names, offset=fact.offset))
+    match report:
+        case Progress():
+            draft.record(ProgressReported(**names, text=report.text))
+        case HandedIn():
+            draft.record(HandOffDeclared(**names, summary=report.summary))
+        case NoChange():
+            draft.record(NoChangeDeclared(**names, reason=report.reason))
+        case Terminal():
+            if not report.ok:
+                known = report.kind in {kind.value for kind in FailureKind}
+                kind = FailureKind(report.kind) if known else FailureKind.CRASH
+                draft.record(EndDeclared(**names, failure=kind, text=report.text))
+        case Asked():
+            if any(
+                i.attempt_id == attempt.id and i.question_id == report.question_id for i in draft.state.items.values()
+            ):
+                return
+            item = escalation.question(
+                draft.state,
+                plan,
+                attempt,
+                question_id=report.question_id,
+                text=report.text,
+                options=report.options,
+                now=draft.now,
+            )
+            draft.record(Escalated(plan_id=plan.id, task_id=attempt.task_id, item=item, holds_task=False, waits=report.waits))
+
+
+def attempt_flagged(draft: Draft, fact: AttemptQuiet | HeldLong) -> None:
+    """Something that a person should look at; nothing is stopped for it."""
+    if (found := live_attempt(draft, fact)) is None:
+        return
+    plan, attempt = found
+    flag, on = (HELD_LONG, True) if isinstance(fact, HeldLong) else (QUIET, fact.quiet)
+    if (flag in attempt.flags) is not on:
+        draft.record(AttemptFlagged(**keys_of(plan, attempt), flag=flag, on=on))
+
+
+def stop_attempt(
+    draft: Draft, plan: PlanRun, attempt: Attempt, *, stop_as: FailureKind | None = None, cancelled: bool = False
+) -> None:
+    """End the processes of a live attempt; its end follows from theirs."""
+    already = attempt.state is AttemptState.STOPPING
+    draft.record(
+        AttemptStopping(
+            **keys_of(plan, attempt),
+            stop_as=stop_as,
+            cancelled=cancelled,
+        )
+    )
+    run = plan.runs.get(attempt.run_id) if attempt.run_id else None
+    if not already and run is not None and run.state is not RunState.REQUESTED:
+        draft.ask(StopRun(run_id=run.id))  # one that is only requested is stopped as soon as its supervisor is there

@@ -1,0 +1,250 @@
+"""What is asked of a person: the words, the options, and what each leads to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from orchestrator.model.attempt import Attempt, FailureKind
+from orchestrator.model.ids import CandidateId, ItemId, PlanId
+from orchestrator.model.item import Item, ItemKind, Option
+from orchestrator.model.run import PlanRun, State, TaskRun, TaskState
+
+RETRY = Option(id="retry", label="Try again", effect="a fresh attempt starts; all counts begin anew")
+GIVE_UP = Option(id="give_up", label="Give up", effect="the task fails; what depends on it will not run")
+CANCEL = Option(id="cancel", label="Cancel the task", effect="the task is no longer wanted")
+SEND_BACK = Option(
+    id="send_back", label="Send it back", effect="an agent goes on from its branch, with the conflict in its tree"
+)
+DROP = Option(id="drop", label="Drop the task", effect="the task is cancelled; its branch stays where it is")
+APPROVE = Option(id="approve", label="Approve", effect="the work goes to the merge queue")
+REJECT = Option(id="reject", label="Reject", effect="the work goes back to an agent with your words")
+DONE = Option(id="done", label="It is done", effect="what depends on it may start")
+PUBLISH = Option(id="publish", label="Publish what has landed", effect="the target moves to the plan's branch")
+LEAVE = Option(id="leave", label="Leave it", effect="the target stays where it is; the plan's branch keeps the work")
+
+
+def next_id(state: State) -> ItemId:
+    return ItemId(f"i{state.item_count + 1}")
+
+
+def question(
+    state: State,
+    run: PlanRun,
+    attempt: Attempt,
+    *,
+    question_id: str,
+    text: str,
+    options: tuple[str, ...],
+    now: datetime,
+) -> Item:
+    """An agent asks. Its own options become the choices; without any, words are the answer."""
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.QUESTION,
+        plan_id=run.id,
+        task_id=attempt.task_id,
+        attempt_id=attempt.id,
+        agent=attempt.agent,
+        question_id=question_id,
+        title=f"'{attempt.task_id}' asks",
+        context=text,
+        options=tuple(Option(id=o, label=o, effect="the agent is told this") for o in options),
+        free_text=True,
+        asked_at=now,
+    )
+
+
+def work_failed(
+    state: State, run: PlanRun, task: TaskRun, kind: FailureKind, *, context: str, agent: str | None, now: datetime
+) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.WORK_FAILED,
+        trigger=kind.value,
+        plan_id=run.id,
+        task_id=task.task.id,
+        attempt_id=task.attempt_id,
+        agent=agent,
+        title=f"the work of '{task.task.id}' did not pass twice",
+        context=context,
+        options=(RETRY, GIVE_UP, CANCEL),
+        priority=task.task.priority,
+        asked_at=now,
+    )
+
+
+def agent_failed(
+    state: State, run: PlanRun, task: TaskRun, kind: FailureKind, *, context: str, agent: str | None, now: datetime
+) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.AGENT_FAILED,
+        trigger=kind.value,
+        plan_id=run.id,
+        task_id=task.task.id,
+        attempt_id=task.attempt_id,
+        agent=agent,
+        title=f"'{task.task.id}' failed {task.failures + 1} times",
+        context=context,
+        options=(RETRY, GIVE_UP, CANCEL),
+        priority=task.task.priority,
+        asked_at=now,
+    )
+
+
+def conflict(
+    state: State,
+    run: PlanRun,
+    task: TaskRun,
+    candidate: CandidateId,
+    paths: tuple[str, ...],
+    detail: str,
+    now: datetime,
+) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.CONFLICT,
+        trigger="conflict",
+        plan_id=run.id,
+        task_id=task.task.id,
+        attempt_id=task.attempt_id,
+        candidate_id=candidate,
+        title=f"'{task.task.id}' conflicts with what is on the plan's branch",
+        context=f"both sides changed {', '.join(paths)}\n\n{detail}",
+        paths=paths,
+        options=(SEND_BACK, DROP),
+        priority=task.task.priority,
+        asked_at=now,
+    )
+
+
+def sync_conflict(
+    state: State, run: PlanRun, candidate: CandidateId, paths: tuple[str, ...], detail: str, now: datetime
+) -> Item:
+    touched = sorted(
+        task.task.id
+        for task in run.tasks.values()
+        if task.state is TaskState.LANDED and task.hand_off and set(task.hand_off.changed) & set(paths)
+    )
+    tasks = ", ".join(f"'{t}'" for t in touched) or "no single task"
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.CONFLICT,
+        trigger="target_moved",
+        plan_id=run.id,
+        candidate_id=candidate,
+        title=f"'{run.plan.target}' moved, and conflicts with what has landed",
+        context=f"both sides changed {', '.join(paths)}; landed tasks that touched them: {tasks}\n\n{detail}",
+        paths=paths,
+        options=(
+            Option(id="send_back", label="Let an agent resolve it", effect="a task with just these files is added"),
+            LEAVE,
+        ),
+        priority=75,
+        asked_at=now,
+    )
+
+
+def sync_red(state: State, run: PlanRun, candidate: CandidateId, detail: str, now: datetime) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.WORK_FAILED,
+        trigger=FailureKind.CHECKS_RED.value,
+        plan_id=run.id,
+        candidate_id=candidate,
+        title=f"'{run.plan.target}' moved, and the checks are red with it",
+        context=detail,
+        options=(
+            Option(id="retry", label="Try again", effect="the target is taken in and checked once more"),
+            LEAVE,
+        ),
+        priority=75,
+        asked_at=now,
+    )
+
+
+def protected(state: State, run: PlanRun, task: TaskRun, paths: tuple[str, ...], now: datetime) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.PROTECTED,
+        trigger="protected",
+        plan_id=run.id,
+        task_id=task.task.id,
+        attempt_id=task.attempt_id,
+        title=f"'{task.task.id}' changed protected paths",
+        context="protected paths changed: " + ", ".join(paths),
+        paths=paths,
+        options=(APPROVE, REJECT, DROP),
+        priority=task.task.priority,
+        asked_at=now,
+    )
+
+
+def human_task(state: State, run: PlanRun, task: TaskRun, now: datetime) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.HUMAN_TASK,
+        plan_id=run.id,
+        task_id=task.task.id,
+        agent="human",
+        title=f"your task '{task.task.id}': {task.task.title}",
+        context=task.task.prompt,
+        options=(DONE, GIVE_UP, CANCEL),
+        priority=task.task.priority,
+        asked_at=now,
+    )
+
+
+def publish_refused(state: State, run: PlanRun, why: str, command: str, now: datetime) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.PUBLISH_REFUSED,
+        trigger="publish",
+        plan_id=run.id,
+        title=f"'{run.plan.target}' could not be moved to the result",
+        context=f"{why}\nby hand: {command}" if command else why,
+        options=(
+            Option(id="retry", label="Try again", effect="the target is moved if nothing stands in the way now"),
+            LEAVE,
+        ),
+        priority=75,
+        asked_at=now,
+    )
+
+
+def incomplete(state: State, run: PlanRun, now: datetime) -> Item:
+    missing = [task for task in run.tasks.values() if task.state is not TaskState.LANDED]
+    lines = [f"- '{task.task.id}' is {task.state}" + (f": {task.reason}" if task.reason else "") for task in missing]
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.INCOMPLETE,
+        trigger="incomplete",
+        plan_id=run.id,
+        title=f"{len(missing)} of {len(run.tasks)} tasks did not land; publish the rest?",
+        context="\n".join(["nothing can move any more, and these did not land:", *lines]),
+        options=(PUBLISH, LEAVE),
+        priority=75,
+        asked_at=now,
+    )
+
+
+def stuck(state: State, run: PlanRun, task: TaskRun | None, what: str, detail: str, now: datetime) -> Item:
+    """Something that must not fail did: the machine, or we."""
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.STUCK,
+        trigger="stuck",
+        plan_id=run.id,
+        task_id=task.task.id if task else None,
+        attempt_id=task.attempt_id if task else None,
+        title=what,
+        context=detail,
+        options=(RETRY, GIVE_UP, CANCEL) if task else (RETRY, LEAVE),
+        priority=75,
+        asked_at=now,
+    )
+
+
+def plan_items(state: State, plan: PlanId, kind: ItemKind) -> tuple[Item, ...]:
+    """Open items of one kind that are about the plan itself."""
+    return tuple(i for i in state.open_items() if i.plan_id == plan and i.kind is kind and i.task_id is None)

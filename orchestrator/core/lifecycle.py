@@ -1,0 +1,235 @@
+"""`decide`: one fact in, events and effects out. Pure; everything the daemon ever does is decided here.
+
+A decision has two parts: what the fact itself leads to, and then whatever has become possible by it (`advance`): tasks
+that may start, the next candidate, publishing, the end.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+from orchestrator.core import attempts, gate, requests
+from orchestrator.core.draft import Decision, Draft
+from orchestrator.core.schedule import next_start
+from orchestrator.model.attempt import AttemptState, RunState
+from orchestrator.model.effect import ReleaseRun, StopRun
+from orchestrator.model.event import (
+    BackoffEnded,
+    BranchMade,
+    DaemonBegan,
+    EffectAbandoned,
+    PlanCancelled,
+    RunFinished,
+    RunLaunched,
+    RunRecorded,
+    TreeRemoved,
+)
+from orchestrator.model.fact import (
+    AgentReported,
+    AnswerDelivered,
+    AnswerGiven,
+    AttemptQuiet,
+    BranchBegun,
+    BranchRefused,
+    CancelAsked,
+    CandidateBuilt,
+    CandidateConflicted,
+    CandidateFailed,
+    CandidateLanded,
+    DaemonStarted,
+    Done,
+    EffectFailed,
+    Fact,
+    HeldLong,
+    LandingRefused,
+    PauseAsked,
+    PlanSubmitted,
+    PublishAsked,
+    PublishDone,
+    PublishRefused,
+    Removed,
+    ResumeAsked,
+    RetryAsked,
+    RetryDue,
+    RunEnded,
+    RunReady,
+    RunReleased,
+    StopAsked,
+    TargetMoved,
+    TargetRead,
+    WorkCollected,
+    WorkspaceFailed,
+    WorkspaceReady,
+)
+from orchestrator.model.ids import AttemptId, CandidateId
+from orchestrator.model.run import Drain, PlanRun, State, TaskState
+
+
+def decide(state: State, fact: Fact, now: datetime, chance: float) -> Decision:
+    """What follows from one fact.
+
+    Args:
+        now: aware, UTC; the time that the events will carry.
+        chance: in [0, 1), the only randomness.
+
+    Raises: OrchestratorError when a person's request is refused; nothing has changed then.
+    """
+    draft = Draft(state, now, chance)
+    _follow(draft, fact)
+    advance(draft)
+    return draft.decision()
+
+
+def _follow(draft: Draft, fact: Fact) -> None:
+    match fact:
+        case PlanSubmitted():
+            requests.submit(draft, fact)
+        case PauseAsked():
+            requests.pause(draft, fact.by)
+        case ResumeAsked():
+            requests.resume(draft, fact.by)
+        case CancelAsked():
+            requests.cancel(draft, fact)
+        case RetryAsked():
+            requests.retry(draft, fact)
+        case AnswerGiven():
+            requests.answer(draft, fact)
+        case PublishAsked():
+            requests.publish(draft, fact)
+        case StopAsked():
+            requests.stop(draft, fact)
+        case DaemonStarted():
+            draft.record(
+                DaemonBegan(pid=fact.pid, boot_id=fact.boot_id, version=fact.version, held=fact.held, quiet=fact.quiet)
+            )
+        case BranchBegun():
+            _branch_begun(draft, fact)
+        case BranchRefused():
+            plan = draft.plan(fact.plan_id)
+            if plan.tip is None:
+                why = f"{fact.why}; {fact.fix}"
+                draft.record(PlanCancelled(plan_id=plan.id, by="orchestrator", reason=why))
+        case WorkspaceReady():
+            attempts.workspace_ready(draft, fact)
+        case WorkspaceFailed():
+            attempts.workspace_failed(draft, fact)
+        case RunReady():
+            _run_ready(draft, fact)
+        case RunReleased():
+            _run_released(draft, fact)
+        case RunEnded():
+            _run_ended(draft, fact)
+        case AgentReported():
+            attempts.agent_reported(draft, fact)
+        case AttemptQuiet() | HeldLong():
+            attempts.attempt_flagged(draft, fact)
+        case WorkCollected():
+            attempts.work_collected(draft, fact)
+        case CandidateBuilt():
+            gate.candidate_built(draft, fact)
+        case CandidateFailed():
+            gate.candidate_failed(draft, fact)
+        case CandidateConflicted():
+            gate.candidate_conflicted(draft, fact)
+        case TargetMoved():
+            gate.target_moved(draft, fact)
+        case TargetRead():
+            gate.target_read(draft, fact)
+        case CandidateLanded():
+            gate.candidate_landed(draft, fact)
+        case LandingRefused():
+            gate.landing_refused(draft, fact)
+        case PublishDone():
+            gate.publish_done(draft, fact)
+        case PublishRefused():
+            gate.publish_refused(draft, fact)
+        case Removed():
+            if (owner := draft.plan_of(CandidateId(fact.owner))) is not None:
+                draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
+        case RetryDue():
+            _retry_due(draft, fact)
+        case EffectFailed():
+            draft.record(EffectAbandoned(key=fact.key, detail=fact.detail))
+        case AnswerDelivered() | Done():
+            pass
+        case _:
+            assert_never(fact)
+
+
+def _branch_begun(draft: Draft, fact: BranchBegun) -> None:
+    plan = draft.plan(fact.plan_id)
+    if plan.tip is None:
+        draft.record(BranchMade(plan_id=plan.id, tip=fact.tip, target=fact.target))
+
+
+def _retry_due(draft: Draft, fact: RetryDue) -> None:
+    plan = draft.state.plans.get(fact.plan_id)
+    task = plan.tasks.get(fact.task_id) if plan else None
+    if plan and task and task.state is TaskState.BACKOFF and task.retry_at and task.retry_at <= draft.now:
+        draft.record(BackoffEnded(plan_id=plan.id, task_id=fact.task_id))
+
+
+def _run_released(draft: Draft, fact: RunReleased) -> None:
+    plan = draft.plan_of(fact.run_id)
+    run = plan.runs.get(fact.run_id) if plan else None
+    if plan is not None and run is not None and run.state is RunState.READY and _is_wanted(plan, run.owner):
+        draft.record(RunLaunched(plan_id=plan.id, run_id=fact.run_id))
+
+
+def _run_ready(draft: Draft, fact: RunReady) -> None:
+    plan = draft.plan_of(fact.run_id)
+    run = plan.runs.get(fact.run_id) if plan else None
+    if plan is None or run is None or run.state is not RunState.REQUESTED:
+        return
+    draft.record(RunRecorded(plan_id=plan.id, run_id=run.id, supervisor=fact.supervisor))
+    draft.ask(ReleaseRun(run_id=run.id, try_number=run.try_number))
+    if not _is_wanted(plan, run.owner):
+        # it was asked to stop while its supervisor came up
+        draft.ask(StopRun(run_id=run.id))
+
+
+def _is_wanted(plan: PlanRun, owner: str) -> bool:
+    if owner in plan.attempts:
+        return plan.attempts[AttemptId(owner)].state is not AttemptState.STOPPING
+    return plan.candidate is not None and plan.candidate.id == owner
+
+
+def _run_ended(draft: Draft, fact: RunEnded) -> None:
+    plan = draft.plan_of(fact.run_id)
+    run = plan.runs.get(fact.run_id) if plan else None
+    if plan is None or run is None:
+        return
+    draft.record(RunFinished(plan_id=plan.id, run_id=run.id, exit=fact.exit))
+    plan = draft.plan(plan.id)
+    if run.owner in plan.attempts:
+        attempts.run_ended(draft, plan, plan.attempts[AttemptId(run.owner)], run, fact.exit, fact.tail)
+    else:
+        gate.run_ended(draft, plan, run, fact.exit, fact.tail)
+
+
+def advance(draft: Draft) -> None:
+    """Whatever has become possible, until nothing more is."""
+    plan = draft.state.active
+    if plan is None:
+        return
+    while (start := next_start(draft.state, draft.plan(plan.id))) is not None:
+        attempts.start_task(draft, draft.plan(plan.id), start)
+    plan = draft.plan(plan.id)
+    if plan.publish_asked and gate.may_gate(draft.state, plan):
+        gate.begin_publish(draft, plan, by="orchestrator")
+        return
+    gate.begin_candidate(draft, plan)
+    gate.conclude(draft, draft.plan(plan.id))
+
+
+def may_exit(state: State) -> bool:
+    """Whether a daemon that was asked to stop may leave: nothing runs, and nothing is being moved."""
+    if state.drain is Drain.NO:
+        return False
+    for plan in state.plans.values():
+        if plan.leases or plan.runs or plan.candidate is not None or plan.publishing:
+            return False
+        if state.drain is Drain.FINISH and plan.queue() and gate.may_gate(state, plan):
+            return False
+    return True

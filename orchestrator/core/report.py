@@ -1,0 +1,178 @@
+"""What a person sees, worked out from the state: lanes, counts, and the rows that the ledger keeps for the faces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestrator.core.gate import is_blocked
+from orchestrator.core.schedule import is_dead_end, waits_for
+from orchestrator.core.steps import AGENT
+from orchestrator.model.attempt import Attempt
+from orchestrator.model.ids import TaskId, run_id
+from orchestrator.model.item import ItemKind
+from orchestrator.model.plan import FileSet
+from orchestrator.model.run import PLAN_OVER, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
+from orchestrator.model.view import AttemptView, PlanView, TaskView
+
+
+def lane_of(run: PlanRun, task: TaskRun) -> Lane:
+    """The column in which people see a task."""
+    match task.state:
+        case TaskState.PENDING | TaskState.BACKOFF:
+            return Lane.BLOCKED if is_dead_end(run, task.task.id) is not None else Lane.PLANNED
+        case TaskState.RUNNING:
+            return Lane.BLOCKED if task.item_id is not None else Lane.DOING
+        case TaskState.FOR_REVIEW:
+            return Lane.FOR_REVIEW
+        case TaskState.QUEUED | TaskState.GATING:
+            return Lane.MERGING
+        case TaskState.ESCALATED | TaskState.FAILED:
+            return Lane.BLOCKED
+        case TaskState.LANDED:
+            return Lane.DONE
+        case TaskState.CANCELLED:
+            return Lane.CANCELLED
+
+
+def counts_as_failed(state: State, task: TaskRun) -> bool:
+    """Given up, or out of retries; work that a person may still send back is not counted as failed."""
+    if task.state is TaskState.FAILED:
+        return True
+    item = state.items.get(task.item_id) if task.item_id else None
+    return task.state is TaskState.ESCALATED and item is not None and item.kind is ItemKind.AGENT_FAILED
+
+
+def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
+    """What keeps a task from moving, in one line; None when nothing does."""
+    if task.item_id is not None:
+        item = state.items[task.item_id]
+        return f"a person: {item.title} (inbox {item.id})"
+    match task.state:
+        case TaskState.PENDING:
+            return next(waits_for(state, run, task), None)
+        case TaskState.BACKOFF:
+            kind = task.last_failure.value if task.last_failure else "failure"
+            return f"another try after {kind} ({task.failures} of {task.task.retry.retries} retries)"
+        case TaskState.QUEUED:
+            ahead = [other.task.id for other in run.queue() if other.queued_seq < task.queued_seq]
+            at_gate = run.candidate.task_id if run.candidate and run.candidate.task_id else None
+            before = [*([at_gate] if at_gate else []), *ahead]
+            return f"the merge queue, behind {', '.join(before)}" if before else "the gate"
+        case TaskState.GATING:
+            running = run.candidate.run_id if run.candidate else None
+            return f"{running.rsplit('/', 1)[1]}" if running else "its merge candidate"
+        case _:
+            return None
+
+
+def patterns(files: FileSet) -> tuple[str, ...]:
+    return (*files.include, *(f"!{pattern}" for pattern in files.exclude))
+
+
+def attempt_view(attempt: Attempt) -> AttemptView:
+    workspace = attempt.workspace
+    kept = attempt.ended_at is not None and (attempt.head is not None)
+    return AttemptView(
+        id=attempt.id,
+        number=attempt.number,
+        agent=attempt.agent,
+        token=attempt.token,
+        state=attempt.state,
+        ending=attempt.ending.value if attempt.ending else None,
+        failure=attempt.failure.value if attempt.failure else None,
+        detail=attempt.detail,
+        started_at=attempt.started_at,
+        launched_at=attempt.launched_at,
+        ended_at=attempt.ended_at,
+        worktree=workspace.path if workspace and not attempt.removed else None,
+        branch=f"refs/orchestrator/{attempt.id}" if kept else None,
+        run_dir=f"attempts/{run_id(attempt.id, AGENT)}",
+        progress=attempt.progress,
+        flags=attempt.flags,
+        salvage=attempt.salvage,
+    )
+
+
+def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView:
+    attempts = [a for a in run.attempts.values() if a.task_id == task.task.id]
+    latest = attempts[-1] if attempts else None
+    view = attempt_view(latest) if latest else None
+    lease = run.leases.get(task.task.id)
+    return TaskView(
+        plan=run.id,
+        id=task.task.id,
+        title=task.task.title,
+        order=order,
+        state=task.state,
+        lane=lane_of(run, task),
+        since=task.since,
+        agent=latest.agent if latest else task.task.agent,
+        attempts=task.attempts,
+        branch=view.branch if view else None,
+        worktree=view.worktree if view else None,
+        token=lease.token if lease else None,
+        waiting_for=waiting_words(state, run, task),
+        files=patterns(task.task.files),
+        depends_on=task.task.depends_on,
+        landed_commit=task.landed_commit,
+        retry_at=task.retry_at,
+        item=task.item_id,
+        reason=task.reason,
+        summary=task.hand_off.summary if task.hand_off else "",
+        changed=task.hand_off.changed if task.hand_off else (),
+        usage=None,
+        failed=counts_as_failed(state, task),
+        history=tuple(attempt_view(a) for a in attempts),
+    )
+
+
+def phase_of(state: State, run: PlanRun) -> PlanPhase:
+    """The phase with `blocked` and `draining` worked out."""
+    if run.phase in PLAN_OVER:
+        return run.phase
+    if state.drain.value != "no":
+        return PlanPhase.DRAINING
+    return PlanPhase.BLOCKED if run.phase is PlanPhase.RUNNING and is_blocked(state, run) else run.phase
+
+
+def plan_view(state: State, run: PlanRun) -> PlanView:
+    at_gate = run.candidate
+    return PlanView(
+        name=run.id,
+        number=run.number,
+        digest=run.digest,
+        state=phase_of(state, run),
+        target=run.plan.target,
+        publish=run.plan.publish.value,
+        parallel=run.plan.parallel,
+        confirmed_at=run.confirmed_at,
+        confirmed_by=run.confirmed_by,
+        tip=run.tip,
+        branch=f"orchestrator/{run.id}",
+        published=run.published,
+        current=state.current == run.id,
+        gating=(at_gate.task_id or "target") if at_gate else None,
+        checks=tuple(check.name for check in run.plan.checks),
+    )
+
+
+def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, state: State) -> Iterator[TaskId]:
+    """The tasks of a plan whose view may have changed."""
+    if (
+        before is None
+        or before.plan is not after.plan
+        or before.phase is not after.phase
+        or state_before.drain is not state.drain
+    ):
+        yield from after.tasks
+        return
+    changed = {t for t, run in after.tasks.items() if before.tasks.get(t) is not run}
+    owners = {a.task_id for key, a in after.attempts.items() if before.attempts.get(key) is not a}
+    items = {i.task_id for key, i in state.items.items() if state_before.items.get(key) is not i and i.task_id}
+    # what another task waits for is part of its view, so those that still wait are looked at again
+    waits = {TaskState.PENDING, TaskState.QUEUED, TaskState.GATING}
+    moved = bool(changed) or before.leases is not after.leases or before.candidate is not after.candidate
+    waiting = {t for t, run in after.tasks.items() if run.state in waits} if moved else set()
+    stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
+    touched = changed | owners | items | waiting | stranded
+    yield from (t for t in after.tasks if t in touched)

@@ -1,0 +1,116 @@
+"""What may start now, and why the rest may not: dependencies, reservations, limits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.core.assign import candidates, free_agent
+from orchestrator.model.attempt import AttemptState
+from orchestrator.model.ids import TaskId
+from orchestrator.model.run import Drain, PlanPhase, PlanRun, State, TaskRun, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A task that may start, and with which agent; `agent` is None for a person's task."""
+
+    task_id: TaskId
+    agent: str | None
+
+
+def busy_agents(run: PlanRun) -> Counter[str]:
+    """Attempts that count toward the limits, by agent; one that waits for a person does not count."""
+    live = (run.attempts[lease.attempt_id] for lease in run.leases.values())
+    return Counter(attempt.agent for attempt in live if attempt.state is not AttemptState.WAITING)
+
+
+def holder_of(run: PlanRun, task_id: TaskId) -> TaskId | None:
+    """A task that holds a file or shared name that this one needs; None when all are free."""
+    return next((other for other in sorted(run.rivals.get(task_id, ())) if run.tasks[other].holds), None)
+
+
+def missing_dependencies(run: PlanRun, task: TaskRun) -> tuple[TaskId, ...]:
+    """Dependencies that have not landed."""
+    return tuple(d for d in task.task.depends_on if run.tasks[d].state is not TaskState.LANDED)
+
+
+def _order(run: PlanRun, task: TaskRun) -> tuple[bool, int, float]:
+    # what already holds its files goes first: it blocks others while it waits
+    return (not task.holds, -task.task.priority, -run.rank.get(task.task.id, 0.0))
+
+
+def next_start(state: State, run: PlanRun) -> Start | None:
+    """The best task that may start at this moment, by priority, then longest path, then plan order."""
+    if run.phase is not PlanPhase.RUNNING or run.tip is None or state.drain is not Drain.NO:
+        return None
+    busy = busy_agents(run)
+    room = run.plan.parallel - busy.total()
+    best: tuple[tuple[bool, int, float], Start] | None = None
+    for task in run.tasks.values():
+        if task.state is not TaskState.PENDING or (room <= 0 and not task.task.is_human):
+            continue
+        order = _order(run, task)
+        if best is not None and order >= best[0]:
+            continue
+        if missing_dependencies(run, task) or holder_of(run, task.task.id) is not None:
+            continue
+        if task.task.is_human:
+            best = (order, Start(task.task.id, None))
+        elif (agent := free_agent(run.plan, task.task, busy, task.avoid_agent)) is not None:
+            best = (order, Start(task.task.id, agent.name))
+    return best[1] if best else None
+
+
+def is_dead_end(run: PlanRun, task_id: TaskId) -> TaskId | None:
+    """The failed or cancelled task that this one depends on, through others if need be; None when there is none."""
+    todo, seen = [task_id], {task_id}
+    while todo:
+        for dependency in run.tasks[todo.pop()].task.depends_on:
+            if run.tasks[dependency].state in {TaskState.FAILED, TaskState.CANCELLED}:
+                return dependency
+            if dependency not in seen and run.tasks[dependency].state is not TaskState.LANDED:
+                seen.add(dependency)
+                todo.append(dependency)
+    return None
+
+
+def is_settled(run: PlanRun) -> bool:
+    """Whether no task can move any more: landed, failed, cancelled, or pending behind one that failed."""
+    if run.leases or run.candidate is not None:
+        return False
+    for task_id, task in run.tasks.items():
+        match task.state:
+            case TaskState.LANDED | TaskState.FAILED | TaskState.CANCELLED:
+                continue
+            case TaskState.PENDING if is_dead_end(run, task_id) is not None:
+                continue
+            case _:
+                return False
+    return True
+
+
+def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
+    """In words: what a pending task waits for. Nothing when it is about to start."""
+    if missing := missing_dependencies(run, task):
+        dead = is_dead_end(run, task.task.id)
+        if dead is not None:
+            yield f"'{dead}' {run.tasks[dead].state}, so this cannot start (retry or drop '{dead}')"
+        for dependency in missing:
+            yield f"depends on '{dependency}', which is {run.tasks[dependency].state}"
+        return
+    if (holder := holder_of(run, task.task.id)) is not None:
+        yield f"'{holder}' ({run.tasks[holder].state}) holds files or shared things that this task needs"
+    if run.phase is PlanPhase.PAUSED:
+        yield "the plan is paused (`orchestrator resume`)"
+    if state.drain is not Drain.NO:
+        yield "the daemon is stopping and starts nothing new"
+    if run.tip is None:
+        yield "the plan's branch is being made"
+    busy = busy_agents(run)
+    if busy.total() >= run.plan.parallel:
+        yield f"{busy.total()} of {run.plan.parallel} attempts run already (parallel: {run.plan.parallel})"
+    elif not task.task.is_human and free_agent(run.plan, task.task, busy, task.avoid_agent) is None:
+        names = ", ".join(f"'{a.name}' ({busy[a.name]} of {a.count})" for a in candidates(run.plan, task.task))
+        yield f"every agent that fits is at its limit: {names}"

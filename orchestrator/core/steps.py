@@ -1,0 +1,58 @@
+"""The supervised runs of an attempt or a candidate, one after the other: prepare steps first, then agent or checks."""
+
+from __future__ import annotations
+
+from orchestrator.core.draft import Draft
+from orchestrator.model.attempt import RunKind
+from orchestrator.model.effect import StartRun
+from orchestrator.model.event import RunRequested
+from orchestrator.model.ids import AttemptId, CandidateId, run_id
+from orchestrator.model.plan import Check
+from orchestrator.model.run import Candidate, PlanRun
+
+AGENT = "agent"
+
+
+def prepare_name(index: int) -> str:
+    """The name of the `index`-th prepare step, counted from 0."""
+    return f"prepare-{index + 1}"
+
+
+def attempt_steps(run: PlanRun) -> tuple[tuple[RunKind, str], ...]:
+    """What runs in an attempt's worktree, in order."""
+    prepare = ((RunKind.PREPARE, prepare_name(i)) for i in range(len(run.plan.prepare.run)))
+    return (*prepare, (RunKind.AGENT, AGENT))
+
+
+def checks_of(run: PlanRun, candidate: Candidate) -> dict[str, Check]:
+    """The checks behind the gate for this candidate, by the name of their run, in order."""
+    own = run.tasks[candidate.task_id].task.checks if candidate.task_id else ()
+    named = {f"check-{check.name}": check for check in run.plan.checks}
+    return named | {f"task-check-{check.name}": check for check in own}
+
+
+def candidate_steps(run: PlanRun, candidate: Candidate) -> tuple[tuple[RunKind, str], ...]:
+    """What runs in a candidate's checkout, in order; nothing when there is nothing to check."""
+    checks = tuple((RunKind.CHECK, name) for name in checks_of(run, candidate))
+    if not checks:
+        return ()
+    prepare = ((RunKind.PREPARE, prepare_name(i)) for i in range(len(run.plan.prepare.run)))
+    return (*prepare, *checks)
+
+
+def step_after(steps: tuple[tuple[RunKind, str], ...], name: str | None) -> tuple[RunKind, str] | None:
+    """The step that follows `name`; the first for None; None after the last."""
+    if name is None:
+        return steps[0] if steps else None
+    names = [step for _, step in steps]
+    place = names.index(name) + 1
+    return steps[place] if place < len(steps) else None
+
+
+def request_run(
+    draft: Draft, plan: PlanRun, owner: AttemptId | CandidateId, kind: RunKind, name: str, try_number: int = 1
+) -> None:
+    """Have a supervised run started."""
+    run = run_id(owner, name)
+    draft.record(RunRequested(plan_id=plan.id, run_id=run, owner=owner, kind=kind, name=name, try_number=try_number))
+    draft.ask(StartRun(run_id=run, try_number=try_number))

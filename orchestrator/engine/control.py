@@ -1,0 +1,208 @@
+"""The local API: requests in, events out, on a unix socket that only this user can open."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any
+
+import anyio
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from orchestrator import __version__
+from orchestrator.engine.loop import Loop
+from orchestrator.model.errors import OrchestratorError, UsageError
+from orchestrator.model.fact import (
+    AnswerGiven,
+    CancelAsked,
+    PauseAsked,
+    PlanSubmitted,
+    PublishAsked,
+    ResumeAsked,
+    RetryAsked,
+    StopAsked,
+)
+from orchestrator.model.fact import Request as PersonRequest
+from orchestrator.model.ids import ItemId, TaskId
+from orchestrator.model.place import Place
+from orchestrator.model.run import Drain
+from orchestrator.ports import LedgerReader, Stored
+from orchestrator.wire import Accepted, Action, Hello, Refusal, SubmitPlan
+
+STREAM_PAUSE_S = 15.0  #: a comment is sent to an idle stream this often, so that a dead client is noticed
+
+
+def event_json(event: Stored) -> dict[str, Any]:
+    """An event as outsiders read it."""
+    return {
+        "seq": event.seq,
+        "at": event.at.isoformat(),
+        "type": event.type,
+        "plan": event.plan,
+        "task": event.task,
+        "attempt": event.attempt,
+        "token": event.token,
+        "data": event.data,
+    }
+
+
+def fact_of(action: Action) -> PersonRequest:
+    """What an action means. Raises: UsageError when something it needs is missing."""
+    match action.verb:
+        case "pause":
+            return PauseAsked(by=action.by)
+        case "resume":
+            return ResumeAsked(by=action.by)
+        case "cancel":
+            task = TaskId(action.task) if action.task else None
+            return CancelAsked(task_id=task, by=action.by, reason=action.reason)
+        case "retry":
+            if not action.task:
+                raise UsageError("`retry` needs a task", fix="`orchestrator retry TASK`")
+            return RetryAsked(task_id=TaskId(action.task), by=action.by)
+        case "answer":
+            if not action.item:
+                raise UsageError("`answer` needs an item", fix="`orchestrator answer ID CHOICE`")
+            return AnswerGiven(item_id=ItemId(action.item), choice=action.choice, text=action.text, by=action.by)
+        case "publish":
+            return PublishAsked(by=action.by)
+        case "stop":
+            return StopAsked(by=action.by, now=action.mode == "now")
+
+
+class Control:
+    """The API of one daemon.
+
+    Args:
+        assess: reads a submitted plan and the repository anew, and refuses when the digest is not the confirmed one.
+        open_reader: a new reader of the ledger, for one stream.
+        leave: called when a person asks the daemon to leave and let its agents run.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: Loop,
+        place: Place,
+        assess: Callable[[SubmitPlan], Awaitable[PlanSubmitted]],
+        open_reader: Callable[[], LedgerReader],
+        leave: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._place = place
+        self._assess = assess
+        self._open_reader = open_reader
+        self._leave = leave
+        self._closing = False
+        self._server: _Server | None = None
+        self.closed = anyio.Event()
+        self.app = self._make_app()
+
+    def _make_app(self) -> FastAPI:
+        app = FastAPI(title="orchestrator", version=__version__, docs_url=None, redoc_url=None)
+
+        @app.exception_handler(OrchestratorError)
+        async def refuse(_: Request, error: OrchestratorError) -> JSONResponse:
+            refusal = Refusal(
+                code=error.code, message=error.message, why=error.why, fix=error.fix, exit_code=int(error.exit_code)
+            )
+            return JSONResponse(refusal.model_dump(), status_code=409)
+
+        @app.get("/v1/hello")
+        async def hello() -> Hello:
+            """Who answers."""
+            state = self._loop.state
+            return Hello(
+                version=__version__,
+                pid=os.getpid(),
+                root=str(self._place.root),
+                plan=state.current,
+                draining=state.drain is not Drain.NO,
+            )
+
+        @app.post("/v1/plans")
+        async def submit(message: SubmitPlan) -> Accepted:
+            """Run a plan, if it still reads as what was confirmed."""
+            return Accepted(seq=await self._loop.request(await self._assess(message)))
+
+        @app.post("/v1/actions")
+        async def act(action: Action) -> Accepted:
+            """Anything else that a person asks for."""
+            if action.verb == "stop" and action.mode == "detach":
+                self._leave()
+                return Accepted(seq=self._loop.seq, message="leaving; agents go on")
+            return Accepted(seq=await self._loop.request(fact_of(action)))
+
+        @app.get("/v1/events")
+        async def events(after: int = 0) -> StreamingResponse:
+            """The ledger as server-sent events, from a sequence number on."""
+            return StreamingResponse(self._stream(after), media_type="text/event-stream")
+
+        return app
+
+    async def _stream(self, after: int) -> AsyncIterator[str]:
+        reader = await anyio.to_thread.run_sync(self._open_reader)
+        try:
+            while not self._closing:
+                found = await anyio.to_thread.run_sync(partial(reader.events, after_seq=after, limit=500))
+                for event in found:
+                    after = event.seq
+                    yield f"id: {event.seq}\nevent: {event.type}\ndata: {json.dumps(event_json(event))}\n\n"
+                if not found and self._loop.seq <= after:
+                    with anyio.move_on_after(STREAM_PAUSE_S) as idle:
+                        await self._loop.changed()
+                    if idle.cancelled_caught:
+                        yield ": still here\n\n"
+        finally:
+            reader.close()
+
+    async def serve(self) -> None:
+        """Answer until `close`."""
+        config = uvicorn.Config(
+            self.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=3
+        )
+        self._server = _Server(config)
+        listening = listen(str(self._place.socket))
+        try:
+            await self._server.serve(sockets=[listening])
+        finally:
+            listening.close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._place.socket)
+            self.closed.set()
+
+    def close(self) -> None:
+        """End the streams, then the server."""
+        self._closing = True
+        self._loop.wake()
+        if self._server is not None:
+            self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """The daemon handles signals itself."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(path: str) -> socket.socket:
+    """A listening unix socket, 0600 from its first moment. A dead daemon's socket is replaced: we hold the lock."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listening.bind(path)
+    finally:
+        os.umask(before)
+    listening.listen(64)
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,109 @@
+"""The daemon's life: recover, serve, run, and leave without touching what runs."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from enum import StrEnum
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from orchestrator.core.gate import is_blocked
+from orchestrator.core.lifecycle import may_exit
+from orchestrator.engine.control import Control
+from orchestrator.engine.loop import Loop
+from orchestrator.engine.perform import Performer
+from orchestrator.model.errors import ExitCode
+from orchestrator.model.fact import DaemonStarted, PlanSubmitted
+from orchestrator.model.run import PLAN_OVER, PlanPhase, PlanRun, State, TaskState
+
+log = structlog.get_logger()
+
+
+class Leaving(StrEnum):
+    """Why a daemon ends."""
+
+    STOPPED = "stopped"  #: what ran is finished, as `stop` asked
+    DETACHED = "detached"  #: agents go on, and the next daemon adopts them
+    INTERRUPTED = "interrupted"  #: Ctrl-C in the foreground; agents go on
+    PLAN_OVER = "plan_over"  #: in the foreground: the plan is over
+    BLOCKED = "blocked"  #: in the foreground: nothing moves without a person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a daemon ends by itself. One in the background stays until it is told to stop."""
+
+    exit_when_over: bool = False
+    exit_when_blocked: bool = False
+
+
+def outcome_of(state: State, plan: PlanRun) -> ExitCode | None:
+    """The exit code that a plan has come to; None while it is under way."""
+    if plan.phase in PLAN_OVER and not plan.leases and plan.candidate is None:
+        landed = all(task.state is TaskState.LANDED for task in plan.tasks.values())
+        return ExitCode.OK if landed and plan.phase is not PlanPhase.CANCELLED else ExitCode.NOT_ALL_LANDED
+    return ExitCode.NEEDS_PERSON if is_blocked(state, plan) else None
+
+
+class Daemon:
+    """One daemon for one repository; who makes it holds the lock."""
+
+    def __init__(self, *, loop: Loop, manner: Manner) -> None:
+        self._loop = loop
+        self._manner = manner
+        self._leaving = Leaving.STOPPED
+        self._leave = anyio.Event()
+        self.control: Control | None = None
+
+    def leave(self, why: Leaving = Leaving.DETACHED) -> None:
+        """End this daemon and nothing else."""
+        if not self._leave.is_set():
+            self._leaving = why
+            self._leave.set()
+
+    async def run(self, performer: Performer, started: DaemonStarted, submit: PlanSubmitted | None) -> Leaving:
+        """Live until there is a reason to leave, beginning with a plan if there is one. Returns: the reason."""
+        to_do = await self._loop.recover()
+        log.info("daemon.began", pid=started.pid, events=self._loop.seq, to_do=len(to_do))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._signals, tasks)
+            tasks.start_soon(self._loop.run, performer, to_do, started)
+            if self.control is not None:
+                tasks.start_soon(self.control.serve)
+            if submit is not None:
+                await self._loop.request(submit)
+            tasks.start_soon(self._judge)
+            await self._leave.wait()
+            log.info("daemon.leaving", why=self._leaving.value)
+            if self.control is not None:
+                self.control.close()
+                with anyio.move_on_after(5):
+                    await self.control.closed.wait()
+            tasks.cancel_scope.cancel()
+        return self._leaving
+
+    async def _judge(self) -> None:
+        """Leave when it is time to."""
+        while True:
+            state = self._loop.state
+            if may_exit(state):
+                self.leave(Leaving.STOPPED)
+            plan = state.active
+            if plan is not None and self._loop.seq:
+                outcome = outcome_of(state, plan)
+                if self._manner.exit_when_over and outcome in {ExitCode.OK, ExitCode.NOT_ALL_LANDED}:
+                    self.leave(Leaving.PLAN_OVER)
+                if self._manner.exit_when_blocked and outcome is ExitCode.NEEDS_PERSON:
+                    self.leave(Leaving.BLOCKED)
+            await self._loop.changed()
+
+    async def _signals(self, tasks: TaskGroup) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                log.info("signal.received", signal=int(number))
+                if self._leave.is_set():
+                    tasks.cancel_scope.cancel()  # the second one: at once, and still safe
+                self.leave(Leaving.INTERRUPTED if number == signal.SIGINT else Leaving.DETACHED)

@@ -1,0 +1,255 @@
+"""The only loop and the only writer: fact -> decide -> record -> perform.
+
+Facts that are ready together share one transaction. Callers are answered, and effects begun, after the commit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from orchestrator.core.lifecycle import decide
+from orchestrator.core.state import rebuild
+from orchestrator.engine.perform import Performer
+from orchestrator.engine.projections import changed_rows
+from orchestrator.engine.timers import Timers
+from orchestrator.model.attempt import Run, RunKind, RunState
+from orchestrator.model.effect import Effect, WakeAt
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.event import Event, wire_name
+from orchestrator.model.fact import AgentReported, AttemptQuiet, Fact, RunEnded
+from orchestrator.model.ids import AttemptId
+from orchestrator.model.place import Place
+from orchestrator.model.run import State
+from orchestrator.ports import Batch, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Store
+
+log = structlog.get_logger()
+
+BATCH = 256  #: facts in one transaction at most
+PAUSE_S = 1.0  #: before the ledger is tried again
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """A fact on its way in, the effect it answers, and who waits for the outcome."""
+
+    fact: Fact
+    key: str | None = None
+    done: anyio.Event | None = None
+    error: Exception | None = None
+    seq: int = 0
+
+
+@dataclass(slots=True)
+class _Outcome:
+    events: list[Event] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+
+class Loop:
+    """The daemon's heart."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        executor: Executor,
+        clock: Clock,
+        chance: Chance,
+        place: Place,
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._clock = clock
+        self._chance = chance
+        self._place = place
+        self._send, self._receive = anyio.create_memory_object_stream[_Delivery](math.inf)
+        self._timers = Timers(clock, self._deliver)
+        self._watched: set[tuple[str, int]] = set()
+        self._performer: Performer | None = None
+        self._changed = anyio.Event()
+        self.state = State()
+        self.seq = 0
+
+    # ---- what others call ----
+
+    async def request(self, fact: Fact) -> int:
+        """Hand in a fact and wait until it is recorded.
+
+        Returns: the sequence number of the ledger's last event then.
+        Raises: OrchestratorError when it is refused.
+        """
+        delivery = _Delivery(fact, done=anyio.Event())
+        assert delivery.done is not None
+        await self._send.send(delivery)
+        await delivery.done.wait()
+        if delivery.error is not None:
+            raise delivery.error
+        return delivery.seq
+
+    async def changed(self) -> None:
+        """Wait for the next transaction."""
+        await self._changed.wait()
+
+    def wake(self) -> None:
+        """Let everybody who waits for a change look again."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def recover(self) -> list[Effect]:
+        """Rebuild the state from the ledger. Returns: the effects that nobody has answered yet."""
+        events = await self._store.events()
+        self.state = rebuild(events)
+        self.seq = events[-1][0] if events else 0
+        return await self._store.to_do()
+
+    async def run(self, performer: Performer, to_do: list[Effect], first: Fact) -> None:
+        """Run until cancelled. `first` opens this daemon's life; `to_do` is what the last one left undone."""
+        self._performer = performer
+        async with anyio.create_task_group() as tasks, self._receive:
+            await self._deliver(first, None)
+            tasks.start_soon(self._timers.run)
+            self._begin(tasks, to_do)
+            self._watch_new(tasks)
+            fresh = True
+            async for delivery in self._receive:
+                batch = [delivery]
+                while len(batch) < BATCH:
+                    try:
+                        batch.append(self._receive.receive_nowait())
+                    except anyio.WouldBlock:
+                        break
+                await self._take(tasks, batch, all_rows=fresh)
+                fresh = False
+
+    # ---- one transaction ----
+
+    async def _deliver(self, fact: Fact, key: str | None) -> None:
+        await self._send.send(_Delivery(fact, key))
+
+    async def _take(self, tasks: TaskGroup, batch: list[_Delivery], *, all_rows: bool) -> None:
+        now = self._clock.now()
+        before = State() if all_rows else self.state
+        state = self.state
+        outcome = _Outcome()
+        taken: list[_Delivery] = []
+        for delivery in batch:
+            try:
+                decision = decide(state, delivery.fact, now, self._chance.draw())
+            except OrchestratorError as error:
+                delivery.error = error
+                if delivery.done is not None:
+                    delivery.done.set()
+                continue
+            except Exception as error:
+                # our bug: this fact changes nothing, the rest goes on; its effect stays to do for a mended daemon
+                log.exception("loop.failed", fact=type(delivery.fact).__name__, effect=delivery.key)
+                delivery.error = error
+                if delivery.done is not None:
+                    delivery.done.set()
+                continue
+            state = decision.state
+            outcome.events += decision.events
+            outcome.effects += decision.effects
+            if delivery.key is not None:
+                outcome.keys.append(delivery.key)
+            taken.append(delivery)
+        if not taken:
+            return
+        record = Batch(
+            at=now,
+            events=outcome.events,
+            rows=tuple(changed_rows(before, state)),
+            effects=outcome.effects,
+            done=outcome.keys,
+        )
+        try:
+            self.seq = await self._store.record(record)
+        except OrchestratorError as error:
+            await self._not_recorded(tasks, taken, error)
+            return
+        self.state = state
+        for event in outcome.events:
+            _log_event(event)
+        self._begin(tasks, outcome.effects)
+        self._watch_new(tasks)
+        for delivery in taken:
+            delivery.seq = self.seq
+            if delivery.done is not None:
+                delivery.done.set()
+        self.wake()
+
+    async def _not_recorded(self, tasks: TaskGroup, taken: list[_Delivery], error: OrchestratorError) -> None:
+        """The ledger could not be written: nothing has happened. People hear it, the world's facts are tried again."""
+        log.error("ledger.refused", error=str(error))
+        for delivery in taken:
+            if delivery.done is not None:
+                delivery.error = error
+                delivery.done.set()
+        await anyio.sleep(PAUSE_S)
+        for delivery in taken:
+            if delivery.done is None:
+                await self._send.send(delivery)
+
+    # ---- effects and runs ----
+
+    def _begin(self, tasks: TaskGroup, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, WakeAt):
+                self._timers.add(effect)
+            else:
+                tasks.start_soon(self._perform, effect, name=effect.key)
+
+    async def _perform(self, effect: Effect) -> None:
+        assert self._performer is not None
+        fact = await self._performer.perform(effect)
+        await self._deliver(fact, effect.key)
+
+    def _watch_new(self, tasks: TaskGroup) -> None:
+        """Watch every run that has a supervisor: those just started, and after a restart those that live on."""
+        for plan in self.state.plans.values():
+            for run in plan.runs.values():
+                known = (run.id, run.try_number)
+                if run.state is not RunState.REQUESTED and known not in self._watched:
+                    self._watched.add(known)
+                    attempt = plan.attempts.get(AttemptId(run.owner))
+                    offset = attempt.reports_offset if attempt is not None and run.kind is RunKind.AGENT else 0
+                    tasks.start_soon(self._watch, run, offset, self.state.quiet, name=f"watch {run.id}")
+
+    async def _watch(self, run: Run, offset: int, quiet: timedelta) -> None:
+        run_dir = str(self._place.run_dir(run.id))
+        attempt = AttemptId(run.owner)
+        while True:
+            try:
+                async for seen in self._executor.signals(
+                    run.id, run_dir, reports_from=offset, quiet_after_s=quiet.total_seconds()
+                ):
+                    match seen:
+                        case ReportSeen():
+                            offset = seen.offset
+                            if run.kind is RunKind.AGENT:
+                                await self._deliver(
+                                    AgentReported(attempt_id=attempt, report=seen.report, offset=seen.offset), None
+                                )
+                        case QuietSeen():
+                            if run.kind is RunKind.AGENT:
+                                await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=seen.quiet), None)
+                        case ExitSeen():
+                            await self._deliver(RunEnded(run_id=run.id, exit=seen.exit, tail=seen.tail), None)
+                            return
+            except (OSError, OrchestratorError) as error:
+                log.warning("run.unreadable", run=run.id, error=str(error))
+                await anyio.sleep(PAUSE_S)
+
+
+def _log_event(event: Event) -> None:
+    facts = {
+        name: getattr(event, name) for name in ("plan_id", "task_id", "attempt_id", "token") if hasattr(event, name)
+    }
+    log.info(wire_name(type(event)), **facts)

@@ -1,0 +1,374 @@
+"""One effect -> calls of ports -> facts. Nothing is decided here; what cannot be done comes back as a fact too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+import structlog
+
+from orchestrator.core.briefing import briefing_for, commit_message, trailers
+from orchestrator.core.gate import candidate_message
+from orchestrator.core.steps import AGENT, candidate_steps, checks_of
+from orchestrator.model.agent import AgentPaths
+from orchestrator.model.attempt import Attempt, ExitWhy, Run, RunExit, RunKind
+from orchestrator.model.effect import (
+    BeginBranch,
+    BuildCandidate,
+    CollectWork,
+    Effect,
+    LandCandidate,
+    MakeWorkspace,
+    MirrorBranch,
+    PublishPlan,
+    ReleaseRun,
+    RemoveTree,
+    SendAnswer,
+    StartRun,
+    StopRun,
+)
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.fact import (
+    AnswerDelivered,
+    BranchBegun,
+    BranchRefused,
+    CandidateBuilt,
+    CandidateConflicted,
+    CandidateFailed,
+    CandidateLanded,
+    Done,
+    EffectFailed,
+    Fact,
+    LandingRefused,
+    PublishDone,
+    PublishRefused,
+    Removed,
+    RunEnded,
+    RunReady,
+    RunReleased,
+    TargetMoved,
+    WorkCollected,
+    WorkspaceFailed,
+    WorkspaceReady,
+)
+from orchestrator.model.ids import AttemptId, PlanId, run_id
+from orchestrator.model.place import Place
+from orchestrator.model.run import PlanRun, State
+from orchestrator.ports import (
+    Adapter,
+    Clock,
+    Conflict,
+    Executor,
+    Moved,
+    NotPublished,
+    Preparer,
+    Repository,
+    RunSpec,
+    Surroundings,
+)
+from orchestrator.wire import dump
+
+log = structlog.get_logger()
+
+PREPARE_TIMEOUT = timedelta(minutes=30)  #: of one prepare step
+
+
+class Performer:
+    """Carries out effects against the ports, reading the state as it is at that moment."""
+
+    def __init__(
+        self,
+        *,
+        place: Place,
+        repository: Repository,
+        preparer: Preparer,
+        executor: Executor,
+        adapters: Mapping[str, Adapter],
+        surroundings: Surroundings,
+        clock: Clock,
+        state: Callable[[], State],
+    ) -> None:
+        self._place = place
+        self._repository = repository
+        self._preparer = preparer
+        self._executor = executor
+        self._adapters = adapters
+        self._surroundings = surroundings
+        self._clock = clock
+        self._state = state
+
+    async def perform(self, effect: Effect) -> Fact:
+        """Do it, and say what came of it. Never raises but when cancelled."""
+        try:
+            return await self._do(effect)
+        except OrchestratorError as error:
+            log.warning("effect.refused", effect=effect.key, error=str(error))
+            return failed(effect, str(error))
+        except Exception as error:
+            log.exception("effect.failed", effect=effect.key)
+            return failed(effect, f"{type(error).__name__}: {error}")
+
+    async def _do(self, effect: Effect) -> Fact:
+        match effect:
+            case BeginBranch():
+                target = self._plan(effect.plan_id).plan.target
+                tip, commit = await self._repository.begin_branch(effect.plan_id, effect.number, target)
+                return BranchBegun(plan_id=effect.plan_id, tip=tip, target=commit)
+            case MakeWorkspace():
+                return await self._make_workspace(effect)
+            case StartRun():
+                return await self._start_run(effect)
+            case ReleaseRun():
+                await self._executor.release(effect.run_id, self._run_dir(effect.run_id))
+                return RunReleased(run_id=effect.run_id)
+            case StopRun():
+                await self._executor.stop(effect.run_id, self._run_dir(effect.run_id))
+                return Done()
+            case CollectWork():
+                return await self._collect(effect)
+            case SendAnswer():
+                answer = {"question_id": effect.question_id, "choice": effect.choice, "text": effect.text}
+                run = run_id(effect.attempt_id, AGENT)
+                await self._executor.send(run, self._run_dir(run), answer)
+                return AnswerDelivered(item_id=effect.item_id)
+            case BuildCandidate():
+                return await self._build_candidate(effect)
+            case LandCandidate():
+                moved = await self._repository.land(effect.plan_id, effect.new, effect.old)
+                if moved is None:
+                    return CandidateLanded(candidate_id=effect.candidate_id, commit=effect.new)
+                where = f"at {moved.actual}" if moved.actual else "gone"
+                detail = f"the plan's branch is {where}, and was expected at {effect.old}"
+                return LandingRefused(candidate_id=effect.candidate_id, detail=detail)
+            case MirrorBranch():
+                await self._repository.mirror(effect.plan_id, effect.commit)
+                return Done()
+            case RemoveTree():
+                plan = self._plan(effect.plan_id)
+                salvage = await self._repository.remove(
+                    effect.plan_id, AttemptId(effect.owner), landed=effect.landed, ignore=ignored(plan)
+                )
+                return Removed(owner=effect.owner, salvage=salvage)
+            case PublishPlan():
+                return await self._publish(effect)
+            case _:
+                raise AssertionError(f"timers look after {effect}")
+
+    def _plan(self, plan_id: PlanId) -> PlanRun:
+        return self._state().plans[plan_id]
+
+    def _run_dir(self, run: str) -> str:
+        return str(self._place.run_dir(run))
+
+    async def _make_workspace(self, effect: MakeWorkspace) -> Fact:
+        plan = self._plan(effect.plan_id)
+        workspace = await self._repository.make_workspace(
+            effect.plan_id,
+            effect.task_id,
+            effect.attempt_id,
+            tip=effect.base,
+            target=plan.plan.target,
+            start=effect.start,
+            merge=effect.merge,
+        )
+        prepare = plan.plan.prepare
+        await self._preparer.prepare(workspace.path, workspace.git_dir, prepare.copy, prepare.link)
+        return WorkspaceReady(attempt_id=effect.attempt_id, workspace=workspace, base=effect.base)
+
+    async def _start_run(self, effect: StartRun) -> Fact:
+        plan = self._plan(PlanId(effect.run_id.split("/", 1)[0]))
+        run = plan.runs[effect.run_id]
+        spec = self._run_spec(plan, run)
+        return RunReady(run_id=run.id, supervisor=await self._executor.submit(spec))
+
+    def _run_spec(self, plan: PlanRun, run: Run) -> RunSpec:
+        attempt = plan.attempts.get(AttemptId(run.owner))
+        if run.kind is RunKind.AGENT:
+            assert attempt is not None
+            return self._agent_spec(plan, run, attempt)
+        candidate = plan.candidate
+        if attempt is not None:
+            assert attempt.workspace is not None
+            cwd = attempt.workspace.path
+        else:
+            assert candidate is not None
+            assert candidate.path is not None
+            cwd = candidate.path
+        if run.kind is RunKind.PREPARE:
+            argv, timeout = plan.plan.prepare.run[int(run.name.rsplit("-", 1)[1]) - 1], PREPARE_TIMEOUT
+        else:
+            assert candidate is not None
+            check = checks_of(plan, candidate)[run.name]
+            argv, timeout = check.run, check.timeout
+        names = plan.plan.execution.pass_env
+        return RunSpec(
+            run_id=run.id,
+            run_dir=self._run_dir(run.id),
+            argv=argv,
+            cwd=cwd,
+            env=self._surroundings.environment(names, {"ORCHESTRATOR_PLAN": plan.id}),
+            timeout_s=timeout.total_seconds(),
+            grace_s=plan.plan.execution.grace.total_seconds(),
+            output_limit_bytes=plan.plan.execution.output_limit_bytes,
+            secrets=self._surroundings.secrets(names),
+        )
+
+    def _agent_spec(self, plan: PlanRun, run: Run, attempt: Attempt) -> RunSpec:
+        agent = plan.plan.agent(attempt.agent)
+        adapter = self._adapters[agent.adapter]
+        task = plan.tasks[attempt.task_id].task
+        briefing = briefing_for(plan, attempt, self._surroundings.author())
+        run_dir = self._run_dir(run.id)
+        paths = AgentPaths(
+            run_dir=run_dir,
+            worktree=briefing.worktree,
+            prompt_file=f"{run_dir}/prompt.txt",
+            briefing_file=f"{run_dir}/briefing.md",
+        )
+        launch = adapter.launch(agent, briefing, paths)
+        names = (*plan.plan.execution.pass_env, *agent.pass_env)
+        env = self._surroundings.environment(
+            names,
+            self._surroundings.identity()
+            | {
+                "ORCHESTRATOR_RUN": run_dir,
+                "ORCHESTRATOR_PLAN": plan.id,
+                "ORCHESTRATOR_TASK": task.id,
+                "ORCHESTRATOR_ATTEMPT": str(attempt.number),
+                "ORCHESTRATOR_WORKTREE": briefing.worktree,
+                "ORCHESTRATOR_BRIEFING": paths.briefing_file,
+            }
+            | agent.env
+            | launch.env,
+        )
+        return RunSpec(
+            run_id=run.id,
+            run_dir=run_dir,
+            argv=launch.argv,
+            cwd=briefing.worktree,
+            env=env,
+            stdin=launch.stdin,
+            first=launch.first,
+            timeout_s=task.timeout.total_seconds(),
+            grace_s=plan.plan.execution.grace.total_seconds(),
+            output_limit_bytes=plan.plan.execution.output_limit_bytes,
+            secrets=self._surroundings.secrets(names),
+            files={
+                "prompt.txt": task.prompt,
+                "briefing.md": adapter.briefing_text(briefing),
+                "briefing.json": json.dumps(dump(briefing), indent=1),
+            },
+        )
+
+    async def _collect(self, effect: CollectWork) -> Fact:
+        plan = self._plan(effect.plan_id)
+        attempt = plan.attempts[effect.attempt_id]
+        if attempt.workspace is None or attempt.base is None:
+            return nothing_collected(effect, "its worktree was never made")
+        found = await self._repository.collect(
+            attempt.workspace,
+            plan.id,
+            attempt.id,
+            base=attempt.base,
+            message=commit_message(plan, attempt),
+            trailers=trailers(plan, attempt),
+            ignore=ignored(plan),
+            keep_only=effect.keep_only,
+        )
+        changed = found.changed
+        if effect.also is not None and found.head is not None:
+            also = set(await self._repository.changed(effect.also, found.head))
+            changed = tuple(path for path in changed if path in also)
+        return WorkCollected(
+            attempt_id=attempt.id,
+            head=found.head,
+            descends=found.descends,
+            changed=changed,
+            committed_by_us=found.committed_by_us,
+            unfinished_merge=found.unfinished_merge,
+            nested=found.nested,
+            salvage=found.salvage,
+            error=found.error,
+        )
+
+    async def _build_candidate(self, effect: BuildCandidate) -> Fact:
+        plan = self._plan(effect.plan_id)
+        candidate = plan.candidate
+        if candidate is None or candidate.id != effect.candidate_id:
+            return Done()
+        if candidate.task_id is not None and plan.tasks[candidate.task_id].merges is None:
+            target = await self._repository.target_commit(plan.plan.target)
+            if target != plan.sync_held and not await self._repository.contains(candidate.parent, target):
+                return TargetMoved(plan_id=plan.id, target=target)
+        message = candidate_message(plan, candidate)
+        merged = await self._repository.merge_candidate(
+            candidate.parent, candidate.other, message=message, at=self._clock.now()
+        )
+        if isinstance(merged, Conflict):
+            return CandidateConflicted(candidate_id=candidate.id, paths=merged.paths, detail=merged.detail)
+        path = ""
+        if candidate_steps(plan, candidate):
+            tree = await self._repository.checkout(candidate.id, merged.commit)
+            prepare = plan.plan.prepare
+            await self._preparer.prepare(tree.path, tree.git_dir, prepare.copy, prepare.link)
+            path = tree.path
+        return CandidateBuilt(candidate_id=candidate.id, commit=merged.commit, tree=merged.tree, path=path)
+
+    async def _publish(self, effect: PublishPlan) -> Fact:
+        plan = self._plan(effect.plan_id)
+        target = await self._repository.target_commit(plan.plan.target)
+        if not await self._repository.contains(effect.commit, target):
+            if await self._repository.contains(target, effect.commit):
+                return PublishDone(plan_id=plan.id, commit=effect.commit)  # a person moved it there, and on
+            return TargetMoved(plan_id=plan.id, target=target)
+        outcome = await self._repository.publish(plan.id, plan.plan.target, effect.commit)
+        match outcome:
+            case None:
+                return PublishDone(plan_id=plan.id, commit=effect.commit)
+            case NotPublished():
+                return PublishRefused(plan_id=plan.id, why=outcome.why, command=outcome.command)
+            case Moved():
+                if outcome.actual is None:
+                    return PublishRefused(plan_id=plan.id, why=f"branch '{plan.plan.target}' is gone", command="")
+                return TargetMoved(plan_id=plan.id, target=outcome.actual)
+
+
+def ignored(plan: PlanRun) -> tuple[str, ...]:
+    """Paths that `prepare` puts into every tree, which therefore never count as changes."""
+    return (*plan.plan.prepare.copy, *plan.plan.prepare.link)
+
+
+def nothing_collected(effect: CollectWork, why: str) -> WorkCollected:
+    return WorkCollected(
+        attempt_id=effect.attempt_id,
+        head=None,
+        descends=False,
+        changed=(),
+        committed_by_us=False,
+        unfinished_merge=(),
+        nested=(),
+        salvage=(),
+        error=why,
+    )
+
+
+def failed(effect: Effect, why: str) -> Fact:
+    """The fact for an effect that could not be carried out."""
+    match effect:
+        case BeginBranch():
+            return BranchRefused(plan_id=effect.plan_id, why=why, fix="mend it, then start the plan again")
+        case MakeWorkspace():
+            return WorkspaceFailed(attempt_id=effect.attempt_id, detail=why)
+        case StartRun():
+            return RunEnded(run_id=effect.run_id, exit=RunExit(why=ExitWhy.NOT_FOUND, detail=why))
+        case CollectWork():
+            return nothing_collected(effect, why)
+        case BuildCandidate():
+            return CandidateFailed(candidate_id=effect.candidate_id, detail=why)
+        case LandCandidate():
+            return LandingRefused(candidate_id=effect.candidate_id, detail=why)
+        case PublishPlan():
+            return PublishRefused(plan_id=effect.plan_id, why=why, command="")
+        case _:
+            return EffectFailed(key=effect.key, detail=why)

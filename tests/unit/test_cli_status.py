@@ -1,0 +1,308 @@
+"""`status`, `why`, `report`, `events`: what a person and a program read."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.model.item import ItemKind
+from orchestrator.model.run import PlanPhase, TaskState
+from tests.unit.cli_world import (
+    COMMIT,
+    DIGEST,
+    NOW,
+    Ledger,
+    World,
+    a_plan,
+    a_task,
+    an_attempt,
+    an_event,
+    an_item,
+    run,
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, a_busy_ledger())
+
+
+def a_busy_ledger() -> Ledger:
+    crashed = an_attempt("api", ended_at=NOW - timedelta(minutes=7), ending="failed", failure="crash", detail="exit 1")
+    return Ledger(
+        plans=[a_plan()],
+        tasks=[
+            a_task("db", TaskState.LANDED, order=0),
+            a_task("api", TaskState.ESCALATED, order=1, history=(crashed,), item="i4", failed=True, reason="gave up"),
+            a_task("ui", TaskState.RUNNING, order=2, history=(an_attempt("ui", flags=("held_long",)),)),
+            a_task("docs", order=3, waiting_for="depends on 'api', which is escalated"),
+            a_task("lint", TaskState.BACKOFF, order=4, retry_at=NOW + timedelta(minutes=4)),
+        ],
+        items=[an_item()],
+        events=[
+            an_event(1, "plan_confirmed", by="ada", number=1, digest=DIGEST),
+            an_event(2, "attempt_started", "api", number=1, agent="claude"),
+            an_event(3, "landed", "db", commit=COMMIT),
+        ],
+    )
+
+
+def data_of(capsys: pytest.CaptureFixture[str]) -> Any:
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["contract"] == 1
+    assert answer["ok"] is True
+    assert answer["error"] is None
+    return answer["data"]
+
+
+def test_status_shows_counts_progress_and_a_line_per_task(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "status") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "auth  running  run 1  target main  daemon 4242",
+        "1 completed / 5 total (1 in progress, 1 failed)",
+        "████░░░░░░░░░░░░░░░░ 20 % (1/5 done)",
+        "",
+        "planned  docs  claude  12m             depends on 'api', which is escalated",
+        "planned  lint  claude  12m             tries again in 4m",
+        "doing    ui    claude  12m  attempt 1  held for 12m",
+        "blocked  api   claude  12m  attempt 1  asks you: i4; gave up",
+        "done     db    claude  12m             1a2b3c4d",
+        "",
+        "inbox: 1 item waits for you (orchestrator inbox)",
+        "  i4  agent failed  'api' failed 4 times",
+    ]
+
+
+def test_status_on_a_terminal_has_a_heading_for_each_lane(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "status", terminal=True) == 0
+    out = capsys.readouterr().out
+    assert "planned (2)\n  docs" in out
+    assert "doing (1)\n  ui" in out
+    assert "merging" not in out
+
+
+def test_status_says_when_no_daemon_works_on_the_plan(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.pid = None
+    run(world, "status")
+    assert "no daemon runs: orchestrator start" in capsys.readouterr().out
+
+
+def test_status_json_has_exactly_the_documented_shape(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "status", "--json") == 0
+    data = data_of(capsys)
+    assert list(data) == [
+        "plan", "digest", "state", "plans", "daemon_pid", "counts", "totals", "inbox", "tasks",
+    ]  # fmt: skip
+    assert list(data["tasks"][0]) == [
+        "id", "title", "state", "lane", "agent", "attempts", "branch", "worktree", "token", "waiting_for", "files",
+        "landed_commit", "usage",
+    ]  # fmt: skip
+    assert data["counts"] == {
+        "planned": 2, "doing": 1, "for_review": 0, "merging": 0, "blocked": 1, "done": 1, "cancelled": 0,
+    }  # fmt: skip
+    assert data["totals"] == {"completed": 1, "in_progress": 1, "failed": 1, "total": 5}
+    assert data["plans"] == [{"plan": "auth", "state": "running"}]
+    assert (data["daemon_pid"], data["inbox"], data["digest"]) == (4242, 1, DIGEST)
+    assert data["tasks"][0]["landed_commit"] == COMMIT
+
+
+def test_status_of_a_task_tells_its_whole_story(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    output = world.place.state_dir / "attempts/auth/api-1/agent/output"
+    output.parent.mkdir(parents=True)
+    output.write_text("first\nImportError: jwt\x1b[0m\n\n")
+    assert run(world, "status", "ap") == 0
+    out = capsys.readouterr().out
+    assert "api  blocked  Title of api" in out
+    assert "failed: crash  exit 1" in out
+    assert "last output  ImportError: jwt\n" in out
+    assert "inbox show i4" in out
+
+
+def test_status_of_a_task_in_json_adds_its_attempts(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    run(world, "--json", "status", "api")
+    data = data_of(capsys)
+    assert [task["id"] for task in data["tasks"]] == ["api"]
+    assert data["tasks"][0]["history"][0]["failure"] == "crash"
+    assert data["totals"]["total"] == 5, "counts are still the plan's"
+
+
+def test_long_lanes_are_cut_and_the_rest_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = [a_task(f"t{n}", order=n) for n in range(500)]
+    run(World(tmp_path, Ledger(plans=[a_plan()], tasks=many)), "status")
+    out = capsys.readouterr().out
+    assert "and 300 more" in out
+    assert "t199 " in out
+    assert "t200 " not in out
+
+
+def test_why_prints_the_reasons(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "why", "do") == 0
+    assert capsys.readouterr().out == "'docs' is pending (lane: planned)\n  depends on 'db', which is running\n"
+
+
+@pytest.mark.parametrize("arguments", [["why", "nope"], ["status", "nope"], ["status", "--plan", "nope"]])
+def test_a_name_that_is_not_known_is_a_usage_error(
+    world: World, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "'nope'" in captured.err
+
+
+# ---- bare ----
+
+
+def test_bare_command_is_status(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world) == 0
+    assert "1 completed / 5 total" in capsys.readouterr().out
+
+
+def test_bare_command_says_what_to_do_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plans").mkdir()
+    (tmp_path / "plans" / "auth.yaml").write_text("tasks: []")
+    assert run(World(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "Nothing has been started" in out
+    assert "start plans/auth.yaml" in out
+
+
+# ---- events ----
+
+
+def test_events_prints_one_line_each(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "events") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].split()[0] == "2"
+    assert lines[1].endswith("attempt 1 started with claude")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seqs"),
+    [
+        pytest.param([], [1, 2, 3], id="all"),
+        pytest.param(["--after-seq", "1"], [2, 3], id="after"),
+        pytest.param(["-n", "1"], [3], id="last"),
+        pytest.param(["-n", "0"], [], id="none"),
+        pytest.param(["--type", "landed"], [3], id="type"),
+        pytest.param(["--type", "landed,attempt_started", "-n", "1"], [3], id="types, last"),
+    ],
+)
+def test_events_json_holds_what_was_asked_for(
+    world: World, arguments: list[str], seqs: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, "events", "--json", *arguments) == 0
+    found = data_of(capsys)["events"]
+    assert [event["seq"] for event in found] == seqs
+    for event in found:
+        assert list(event) == ["seq", "at", "type", "plan", "task", "attempt", "token", "data"]
+
+
+def test_an_event_type_that_does_not_exist_is_named(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "events", "--type", "landet") == 2
+    assert "did you mean 'landed'?" in capsys.readouterr().err
+
+
+def test_following_events_prints_each_once_and_one_json_object_a_line(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    ledger, waits = world.ledger, 0
+
+    def wait(seconds: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 3:
+            raise KeyboardInterrupt
+        if waits == 1:
+            ledger.stored.append(an_event(4, "published", commit=COMMIT))
+            ledger.changes += 1
+
+    assert run(world, "events", "-f", "--json", "-n", "1", wait=wait) == 130
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["seq"] for line in lines] == [3, 4]
+
+
+# ---- report ----
+
+
+def test_report_tells_a_newcomer_what_came_of_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "report") == 0
+    out = capsys.readouterr().out
+    for said in (
+        "auth is under way: 1 of 5 tasks landed",
+        "main has not been moved",
+        "landed (1)\n  db  1a2b3c4d  Title of db",
+        "failed (1)\n  api  gave up",
+        "waits for you (1)\n  i4  agent failed",
+        "in progress (1)\n  ui",
+        "not done (2)\n  docs",
+        "plan's branch  orchestrator/auth",
+        "inbox show i4",
+    ):
+        assert said in out
+
+
+@pytest.mark.parametrize(
+    ("plan", "states", "code"),
+    [
+        pytest.param(a_plan(state=PlanPhase.PUBLISHED), [TaskState.LANDED], 0, id="all landed"),
+        pytest.param(a_plan(state=PlanPhase.PUBLISHED), [TaskState.LANDED, TaskState.FAILED], 1, id="one failed"),
+        pytest.param(a_plan(state=PlanPhase.CANCELLED), [TaskState.CANCELLED], 1, id="cancelled"),
+        pytest.param(a_plan(state=PlanPhase.BLOCKED), [TaskState.FAILED], 5, id="a person is needed, which wins"),
+        pytest.param(a_plan(), [TaskState.RUNNING], 1, id="under way"),
+    ],
+)
+def test_report_ends_with_the_code_that_tells_how_it_went(
+    tmp_path: Path, plan: Any, states: list[TaskState], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [a_task(f"t{n}", state, order=n) for n, state in enumerate(states)]
+    world = World(tmp_path, Ledger(plans=[plan], tasks=tasks))
+    assert run(world, "report") == 0, "only when it is asked for"
+    capsys.readouterr()
+    assert run(world, "report", "--exit-code", "--json") == code
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is (code == 0)
+    assert answer["data"]["plan"] == "auth"
+    assert (answer["error"] or {}).get("code") == {0: None, 1: "not_all_landed", 5: "needs_person"}[code]
+
+
+@pytest.mark.parametrize(
+    ("plan", "pid", "item", "step"),
+    [
+        pytest.param(a_plan(), None, None, "start", id="no daemon"),
+        pytest.param(a_plan(state=PlanPhase.PAUSED), 1, None, "resume", id="paused"),
+        pytest.param(a_plan(state=PlanPhase.FINISHED, publish="manual"), 1, None, "publish", id="left to publish"),
+        pytest.param(a_plan(state=PlanPhase.FINISHED), 1, None, "retry lost", id="a failed task"),
+        pytest.param(a_plan(state=PlanPhase.PUBLISHED), 1, None, "git log --first-parent main", id="published"),
+        pytest.param(
+            a_plan(state=PlanPhase.BLOCKED),
+            1,
+            an_item(kind=ItemKind.CONFLICT, paths=("a.py",)),
+            "inbox show i4",
+            id="conflict",
+        ),
+    ],
+)
+def test_report_names_the_next_command(
+    tmp_path: Path, plan: Any, pid: int | None, item: Any, step: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = [a_task("done", TaskState.LANDED), a_task("lost", TaskState.FAILED, order=1)]
+    world = World(tmp_path, Ledger(plans=[plan], tasks=tasks, items=[item] if item else []), pid=pid)
+    run(world, "report", "--json")
+    commands = [one["command"] for one in data_of(capsys)["next"]]
+    assert any(command.endswith(step) for command in commands), commands
+
+
+def test_report_says_where_work_is_kept_that_did_not_land(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attempt = an_attempt("api", ended_at=NOW, salvage=("refs/orchestrator/auth/api-1",))
+    task = a_task("api", TaskState.FAILED, history=(attempt,), worktree="/trees/auth/api-1")
+    run(World(tmp_path, Ledger(plans=[a_plan(state=PlanPhase.FINISHED)], tasks=[task])), "report")
+    out = capsys.readouterr().out
+    assert "refs/orchestrator/auth/api-1" in out
+    assert "/trees/auth/api-1" in out

@@ -1,0 +1,531 @@
+"""What each fact leads to, told as whole stories in a world of values."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.model.agent import Asked, HandedIn, NoChange
+from orchestrator.model.attempt import ExitWhy, FailureKind, RunExit
+from orchestrator.model.effect import CollectWork, MakeWorkspace
+from orchestrator.model.errors import OrchestratorError, RefusedError
+from orchestrator.model.event import (
+    AttemptEnded,
+    AttemptStarted,
+    BackoffStarted,
+    CandidateRequested,
+    GateFailed,
+    Landed,
+    LeaseEnded,
+    LeaseGranted,
+    PublishBegan,
+    Published,
+    SentBack,
+    Synced,
+    TaskAdded,
+)
+from orchestrator.model.fact import CancelAsked, HeldLong, PauseAsked, PublishAsked, ResumeAsked, RetryAsked, StopAsked
+from orchestrator.model.ids import Commit, TaskId, attempt_id
+from orchestrator.model.item import ItemKind
+from orchestrator.model.plan import FileSet, PublishMode, RetryPolicy
+from orchestrator.model.run import PlanPhase, TaskState
+from tests.fakes.world import CRASH, NOW, OK, TIMEOUT, Script, World, a_plan, a_task
+
+
+def landed_order(world: World) -> list[str]:
+    return [event.task_id for event in world.of(Landed)]
+
+
+def test_two_independent_tasks_land_and_are_published() -> None:
+    world = World(a_plan(a_task("one"), a_task("two"))).run()
+    assert world.states() == {"one": TaskState.LANDED, "two": TaskState.LANDED}
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+    assert world.most_at_once == 2
+    assert world.of(Published)[0].commit == world.plan_run.tip
+
+
+def test_a_dependant_starts_only_after_its_dependency_has_landed() -> None:
+    world = World(a_plan(a_task("base"), a_task("top", depends_on=(TaskId("base"),)))).run()
+    names = [(type(e).__name__, e.task_id) for e in world.events if isinstance(e, Landed | AttemptStarted)]
+    assert names.index(("Landed", "base")) < names.index(("AttemptStarted", "top"))
+
+
+def test_a_diamond_lands_with_one_candidate_for_each_task() -> None:
+    tasks = [
+        a_task("root"),
+        a_task("left", depends_on=(TaskId("root"),)),
+        a_task("right", depends_on=(TaskId("root"),)),
+        a_task("join", depends_on=(TaskId("left"), TaskId("right"))),
+    ]
+    world = World(a_plan(*tasks)).run()
+    assert landed_order(world)[0] == "root"
+    assert landed_order(world)[-1] == "join"
+    parents = [e.parent for e in world.of(CandidateRequested)]
+    assert len(set(parents)) == 4, "each candidate stands on the one before"
+
+
+def test_tasks_that_share_a_file_never_run_at_once() -> None:
+    world = World(a_plan(*(a_task(f"t{n}", files=["src/same.py"]) for n in range(4)))).run()
+    assert world.most_at_once == 1
+    assert all(state is TaskState.LANDED for state in world.states().values())
+
+
+def test_tasks_that_share_a_resource_never_run_at_once() -> None:
+    world = World(a_plan(a_task("one", uses=("db",)), a_task("two", uses=("db",)))).run()
+    assert world.most_at_once == 1
+
+
+def test_parallel_and_the_agents_count_limit_what_runs_at_once() -> None:
+    assert World(a_plan(*(a_task(f"t{n}") for n in range(6)), parallel=2)).run().most_at_once == 2
+
+
+def test_a_blocked_task_blocks_nobody_behind_it() -> None:
+    tasks = [
+        a_task("first", files=["a.py"]),
+        a_task("second", files=["a.py"], priority=90),
+        a_task("third", files=["b.py"]),
+    ]
+    world = World(a_plan(*tasks)).run()
+    starts = [e.task_id for e in world.of(LeaseGranted)]
+    assert starts.index("third") < starts.index("first")
+    assert starts[0] == "second", "the higher priority goes first"
+
+
+@pytest.mark.parametrize(
+    ("crashes", "state", "waits"),
+    [
+        pytest.param(1, TaskState.LANDED, [60], id="one crash is waited out"),
+        pytest.param(3, TaskState.LANDED, [60, 300, 900], id="three crashes are waited out longer and longer"),
+        pytest.param(4, TaskState.ESCALATED, [60, 300, 900], id="the fourth asks a person"),
+    ],
+)
+def test_crashes_lead_to(crashes: int, state: TaskState, waits: list[int]) -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(exit=CRASH)] * crashes
+    world.run()
+    assert world.task("one").state is state
+    backoffs = world.of(BackoffStarted)
+    times = [t for t, e in zip(world.times, world.events, strict=True) if isinstance(e, BackoffStarted)]
+    assert [(e.retry_at - t).total_seconds() for e, t in zip(backoffs, times, strict=True)] == waits
+    if state is TaskState.ESCALATED:
+        assert world.inbox()[0].kind is ItemKind.AGENT_FAILED
+        assert not world.task("one").holds, "nobody works on it, so its files are free"
+
+
+def test_no_retries_asks_at_the_first_failure() -> None:
+    world = World(a_plan(a_task("one", retry=RetryPolicy(retries=0, waits=(timedelta(minutes=1),)))))
+    world.scripts["one"] = [Script(exit=CRASH)]
+    assert world.run().inbox()[0].trigger == "crash"
+
+
+def test_after_a_time_out_another_fitting_agent_goes_first() -> None:
+    world = World(a_plan(a_task("one", agent="a")))
+    world.scripts["one"] = [Script(exit=TIMEOUT)]
+    world.run()
+    assert [e.agent for e in world.of(AttemptStarted)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        pytest.param(Script(changed=()), FailureKind.NO_CHANGE, id="said done and did nothing"),
+        pytest.param(
+            Script(changed=("src/one.py", "README.md")), FailureKind.OUTSIDE_FILES, id="strayed outside its files"
+        ),
+        pytest.param(Script(more={"descends": False}), FailureKind.REFUSED, id="threw its base away"),
+        pytest.param(Script(more={"unfinished_merge": ("a",)}), FailureKind.REFUSED, id="left conflict markers"),
+        pytest.param(Script(more={"nested": ("lib",)}), FailureKind.OUTSIDE_FILES, id="left a repository inside"),
+    ],
+)
+def test_work_that_does_not_hold_goes_back_once_and_then_asks(script: Script, kind: FailureKind) -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [script, script]
+    world.run()
+    assert [e.failure for e in world.of(SentBack)] == [kind]
+    item = world.inbox()[0]
+    assert (item.kind, item.trigger) == (ItemKind.WORK_FAILED, kind.value)
+    assert world.task("one").holds, "a person may still send it back"
+    assert not world.of(Landed)
+
+
+def test_findings_reach_the_next_attempt_and_a_persons_retry_counts_anew() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(changed=("x",)), Script(changed=("x",)), Script(changed=("x",))]
+    world.run()
+    assert "outside_files" in world.task("one").findings[0]
+    world.answer_item("retry", "stay inside").run()
+    assert world.task("one").work_failures == 0
+    assert world.task("one").state is TaskState.LANDED
+    assert world.task("one").attempts == 4, "the third goes back once more, the fourth does well"
+
+
+def test_a_declared_no_op_lands_without_commit_or_gate() -> None:
+    world = World(a_plan(a_task("one"), a_task("two", depends_on=(TaskId("one"),))))
+    world.scripts["one"] = [Script(changed=(), reports=(NoChange(reason="it is so already"),))]
+    world.run()
+    assert world.task("one").landed_commit is None
+    assert world.states() == {"one": TaskState.LANDED, "two": TaskState.LANDED}
+    assert [e.task_id for e in world.of(CandidateRequested)] == ["two"]
+
+
+def test_a_task_with_empty_files_needs_no_commit() -> None:
+    world = World(a_plan(a_task("look", files=[])))
+    world.scripts["look"] = [Script(changed=())]
+    assert world.run().task("look").state is TaskState.LANDED
+
+
+def test_red_checks_go_back_with_their_output_and_the_second_red_asks() -> None:
+    world = World(a_plan(a_task("one")))
+    world.check = lambda task, name: CRASH
+    world.run()
+    assert len(world.of(GateFailed)) == 2
+    assert "check output" in world.of(SentBack)[0].findings[0]
+    assert world.inbox()[0].trigger == "checks_red"
+    assert world.plan_run.tip == "target-0", "nothing red lands"
+
+
+@pytest.mark.parametrize(
+    "exit",
+    [
+        pytest.param(RunExit(why=ExitWhy.TIMEOUT, code=-15), id="timed out"),
+        pytest.param(RunExit(why=ExitWhy.NOT_FOUND), id="could not be started"),
+        pytest.param(RunExit(why=ExitWhy.STOPPED, code=-15), id="was stopped"),
+        pytest.param(RunExit(why=ExitWhy.EXIT, code=-9), id="was killed"),
+    ],
+)
+def test_a_check_that_did_not_end_well_is_never_green(exit: RunExit) -> None:
+    world = World(a_plan(a_task("one")))
+    world.check = lambda task, name: exit
+    world.run()
+    assert not world.of(Landed)
+
+
+def test_a_check_whose_supervisor_was_lost_runs_again() -> None:
+    world = World(a_plan(a_task("one")))
+    exits = [RunExit(why=ExitWhy.LOST), OK]
+    world.check = lambda task, name: exits.pop(0)
+    assert world.run().task("one").state is TaskState.LANDED
+
+
+def test_a_conflict_asks_and_sent_back_it_goes_on_from_its_branch() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.conflicts["two"] = [("src/two.py",)]
+    world.run()
+    item = world.inbox()[0]
+    assert item.kind is ItemKind.CONFLICT
+    assert [option.id for option in item.options] == ["send_back", "drop"]
+    head = world.task("two").hand_off
+    assert head is not None
+    seen: list[MakeWorkspace] = []
+    world.hold = lambda effect: bool(isinstance(effect, MakeWorkspace) and seen.append(effect))
+    world.answer_item("send_back").run()
+    assert seen[0].start == head.head
+    assert seen[0].base == world.of(Landed)[0].commit
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_a_conflict_dropped_cancels_the_task_and_the_rest_is_asked_about() -> None:
+    world = World(a_plan(a_task("one"), a_task("two"), a_task("three", depends_on=(TaskId("two"),))))
+    world.conflicts["two"] = [("src/two.py",)]
+    world.run().answer_item("drop").run()
+    assert world.states() == {
+        "one": TaskState.LANDED,
+        "two": TaskState.CANCELLED,
+        "three": TaskState.PENDING,
+    }
+    item = world.inbox()[0]
+    assert item.kind is ItemKind.INCOMPLETE
+    assert world.target == "target-0", "an incomplete result is a person's decision"
+    world.answer_item("publish").run()
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_an_incomplete_result_may_be_left() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.conflicts["two"] = [("x",)]
+    world.run().answer_item("drop").run().answer_item("leave").run()
+    assert world.plan_run.phase is PlanPhase.FINISHED
+    assert world.target == "target-0"
+
+
+def test_a_target_that_moved_is_taken_in_before_the_next_task() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.target = Commit("target-1")
+    world.run()
+    order = [type(e).__name__ for e in world.events if isinstance(e, Synced | Landed)]
+    assert order == ["Synced", "Landed", "Landed"]
+    assert world.of(Synced)[0].target == "target-1"
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_a_target_that_moves_at_publish_is_taken_in_then() -> None:
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: type(effect).__name__ == "PublishPlan"
+    world.run()
+    world.target = Commit("target-1")
+    world.release_held().run()
+    assert [type(e).__name__ for e in world.events if isinstance(e, Synced | Published)] == ["Synced", "Published"]
+    assert len(world.of(PublishBegan)) == 2
+
+
+def test_a_sync_conflict_asks_and_an_agent_may_resolve_it() -> None:
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: type(effect).__name__ == "PublishPlan"
+    world.run()
+    world.target = Commit("target-1")
+    world.conflicts[None] = [("src/one.py",)]
+    world.release_held().run()
+    item = world.inbox()[0]
+    assert (item.kind, item.task_id, item.paths) == (ItemKind.CONFLICT, None, ("src/one.py",))
+    assert "'one'" in item.context, "the landed tasks that touched the paths are named"
+    world.answer_item("send_back").run()
+    added = world.of(TaskAdded)[0]
+    assert added.task.files == FileSet(include=("src/one.py",))
+    assert added.merges == "target-1"
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_a_sync_conflict_may_be_left_and_nothing_landed_is_dropped() -> None:
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: type(effect).__name__ == "PublishPlan"
+    world.run()
+    world.target = Commit("target-1")
+    world.conflicts[None] = [("src/one.py",)]
+    world.release_held().run().answer_item("leave").run()
+    assert world.plan_run.phase is PlanPhase.FINISHED
+    assert world.task("one").state is TaskState.LANDED
+    assert world.target == "target-1"
+
+
+def test_a_sync_with_red_checks_asks_and_tasks_go_on_landing() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.target = Commit("target-1")
+    world.check = lambda task, name: CRASH if task is None else OK
+    world.run()
+    assert set(world.states().values()) == {TaskState.LANDED}
+    assert world.inbox()[0].trigger == "checks_red"
+    assert world.target == "target-1"
+
+
+def test_a_target_that_never_rests_is_given_to_a_person() -> None:
+    world = World(a_plan(a_task("one")))
+    moves = iter(range(1, 100))
+
+    def always_moves(effect: object) -> bool:
+        if type(effect).__name__ == "PublishPlan":
+            world.target = Commit(f"target-{next(moves)}")
+        return False
+
+    world.hold = always_moves
+    world.run()
+    assert world.inbox()[0].kind is ItemKind.PUBLISH_REFUSED
+    assert len(world.of(Synced)) == 5
+
+
+def test_a_refused_publish_leaves_all_and_asks() -> None:
+    world = World(a_plan(a_task("one")))
+    world.refuse_publish = ["src/one.py would be overwritten"]
+    world.run()
+    assert world.inbox()[0].kind is ItemKind.PUBLISH_REFUSED
+    assert "git merge" in world.inbox()[0].context
+    world.answer_item("retry").run()
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_publish_manual_waits_for_the_verb() -> None:
+    world = World(a_plan(a_task("one"), publish=PublishMode.MANUAL)).run()
+    assert world.plan_run.phase is PlanPhase.FINISHED
+    assert world.target == "target-0"
+    world.give(PublishAsked(by="me"))
+    assert world.run().plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_protected_paths_need_a_persons_yes() -> None:
+    plan = a_plan(a_task("one", files=["src/one.py", "Makefile"]), protected=FileSet(include=("makefile",)))
+    world = World(plan)
+    world.scripts["one"] = [Script(changed=("src/one.py", "Makefile")), Script(changed=("src/one.py",))]
+    world.run()
+    assert world.task("one").state is TaskState.FOR_REVIEW
+    assert world.inbox()[0].kind is ItemKind.PROTECTED
+    world.answer_item("reject", "leave the Makefile alone").run()
+    assert world.task("one").state is TaskState.LANDED
+    assert "leave the Makefile alone" in world.of(SentBack)[0].findings[0]
+
+
+def test_protected_paths_approved_go_to_the_gate() -> None:
+    world = World(a_plan(a_task("one", files=["Makefile"]), protected=FileSet(include=("Makefile",))))
+    world.run().answer_item("approve").run()
+    assert world.task("one").state is TaskState.LANDED
+
+
+def test_a_question_of_a_live_agent_waits_without_taking_a_place() -> None:
+    world = World(a_plan(a_task("one"), a_task("two"), parallel=1))
+    world.scripts["one"] = [Script(hangs=True, reports=(Asked(question_id="q", text="which?", options=("x", "y")),))]
+    world.run()
+    assert world.task("one").state is TaskState.RUNNING
+    assert world.task("two").state is TaskState.LANDED, "a waiting attempt leaves its place"
+    world.answer_item("x").run()
+    assert world.sent[0].choice == "x"
+    assert world.task("one").state is TaskState.LANDED
+
+
+def test_a_question_answered_after_its_agent_ended_goes_to_the_next_attempt() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(reports=(Asked(question_id="q", text="which?"),))]
+    world.run()
+    assert world.task("one").state is TaskState.ESCALATED
+    world.answer_item("text", "the blue one").run()
+    assert "the blue one" in world.task("one").answers[0]
+    assert world.task("one").state is TaskState.LANDED
+    assert world.of(AttemptStarted)[1].start == "head-p/one-1", "it goes on with its branch"
+
+
+def test_a_persons_task_is_an_item_and_holds_its_files() -> None:
+    world = World(a_plan(a_task("mine", agent="human", files=["a.py"]), a_task("other", files=["a.py"])))
+    world.run()
+    assert world.inbox()[0].kind is ItemKind.HUMAN_TASK
+    assert world.task("other").state is TaskState.PENDING, "two never work on one file, people included"
+    world.answer_item("done").run()
+    assert world.states() == {"mine": TaskState.LANDED, "other": TaskState.LANDED}
+
+
+def test_pause_starts_nothing_and_resume_goes_on() -> None:
+    world = World(a_plan(a_task("one")))
+    world.give(PauseAsked(by="me"))
+    world.run()
+    assert world.task("one").state is TaskState.PENDING
+    world.give(ResumeAsked(by="me"))
+    assert world.run().task("one").state is TaskState.LANDED
+
+
+def test_cancel_stops_the_agent_before_its_files_are_free() -> None:
+    world = World(a_plan(a_task("one", files=["a.py"]), a_task("two", files=["a.py"])))
+    world.scripts["one"] = [Script(hangs=True)]
+    world.run()
+    world.hold = lambda effect: isinstance(effect, CollectWork)
+    world.give(CancelAsked(task_id=TaskId("one"), by="me"))
+    world.settle()
+    assert world.task("one").state is TaskState.CANCELLED
+    assert world.task("two").state is TaskState.PENDING, "its processes may still write"
+    world.release_held().run()
+    assert world.task("two").state is TaskState.LANDED
+
+
+def test_cancel_all_ends_the_plan_and_stops_everything() -> None:
+    world = World(a_plan(a_task("one"), a_task("two", depends_on=(TaskId("one"),))))
+    world.scripts["one"] = [Script(hangs=True)]
+    world.run()
+    world.give(CancelAsked(task_id=None, by="me", reason="enough"))
+    world.run()
+    assert set(world.states().values()) == {TaskState.CANCELLED}
+    assert world.plan_run.phase is PlanPhase.CANCELLED
+    assert not world.plan_run.leases
+    assert world.of(AttemptEnded)[0].ending == "cancelled"
+
+
+def test_retry_of_a_given_up_task_starts_afresh() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(exit=CRASH)] * 4
+    world.run().answer_item("give_up").run()
+    assert world.task("one").state is TaskState.FAILED
+    world.give(RetryAsked(task_id=TaskId("one"), by="me"))
+    assert world.run().plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_stop_now_ends_agents_and_they_are_tried_again_later() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(hangs=True)]
+    world.run()
+    world.give(StopAsked(by="me", now=True))
+    world.settle()
+    assert world.task("one").last_failure is FailureKind.INTERRUPTED
+    assert world.task("one").state is TaskState.BACKOFF
+
+
+def test_stop_finishes_what_runs_and_starts_nothing() -> None:
+    world = World(a_plan(a_task("one"), a_task("two", depends_on=(TaskId("one"),))))
+    world.hold = lambda effect: isinstance(effect, CollectWork)
+    world.run()
+    world.give(StopAsked(by="me"))
+    world.release_held().run()
+    assert world.states() == {"one": TaskState.LANDED, "two": TaskState.PENDING}
+
+
+def test_a_second_plan_is_refused_while_one_runs() -> None:
+    world = World(a_plan(a_task("one")))
+    with pytest.raises(RefusedError, match="'p' is running") as refused:
+        world.submit(a_plan(a_task("x"), name="other"))
+    assert "cancel --all" in refused.value.fix
+
+
+def test_the_same_plan_again_changes_nothing() -> None:
+    world = World(a_plan(a_task("one")))
+    before = world.state
+    world.submit(world.plan)
+    assert world.state == before
+
+
+def test_a_revision_keeps_what_landed_and_never_rescopes_what_runs() -> None:
+    world = World(a_plan(a_task("one"), a_task("two", depends_on=(TaskId("one"),))))
+    world.scripts["two"] = [Script(hangs=True)]
+    world.run()
+    with pytest.raises(RefusedError, match="'two' is running"):
+        world.submit(a_plan(a_task("one"), a_task("two", prompt="other words")), "d2")
+    world.submit(a_plan(a_task("two", depends_on=(TaskId("one"),)), a_task("one"), a_task("three")), "d2")
+    world.run()
+    assert world.states()["one"] is TaskState.LANDED
+    assert world.states()["three"] is TaskState.LANDED
+
+
+def test_a_finished_plan_started_again_is_a_new_run_and_attempt_numbers_go_on() -> None:
+    world = World(a_plan(a_task("one"))).run()
+    world.submit(world.plan)
+    world.run()
+    assert world.plan_run.number == 2
+    assert world.task("one").attempts == 2
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_an_attempt_that_holds_its_task_for_long_is_flagged() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(hangs=True)]
+    world.run()
+    wake = next(w for w in world.wakes if isinstance(w.fact, HeldLong))
+    assert wake.at == NOW + timedelta(minutes=30)
+    world.give(wake.fact)
+    assert world.plan_run.attempts[attempt_id(world.plan.name, TaskId("one"), 1)].flags == ("held_long",)
+
+
+def test_the_word_of_an_evicted_attempt_changes_nothing() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(exit=CRASH), Script(hangs=True)]
+    world.run()
+    old = attempt_id(world.plan.name, TaskId("one"), 1)
+    before = world.state
+    world.give(world._collected(CollectWork(plan_id=world.plan.name, task_id=TaskId("one"), attempt_id=old, token=1)))
+    assert world.state == before
+
+
+def test_a_hand_off_summary_reaches_the_dependants_briefing() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(reports=(HandedIn(summary="made it"),))]
+    world.run()
+    hand_off = world.task("one").hand_off
+    assert hand_off is not None
+    assert hand_off.summary == "made it"
+
+
+@pytest.mark.parametrize("choice", ["", "nonsense", "approve"])
+def test_an_answer_that_is_no_option_is_refused(choice: str) -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(exit=CRASH)] * 4
+    world.run()
+    with pytest.raises(OrchestratorError):
+        world.answer_item(choice)
+    assert world.inbox()
+
+
+def test_every_lease_that_was_granted_has_ended_when_the_plan_is_over() -> None:
+    world = World(a_plan(*(a_task(f"t{n}") for n in range(5)))).run()
+    assert [e.token for e in world.of(LeaseGranted)] == sorted(e.token for e in world.of(LeaseEnded))
