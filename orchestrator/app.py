@@ -248,7 +248,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     """Start the daemon, detached from this terminal, and return when it answers."""
     import time
 
-    from orchestrator.backends.process import start_detached
+    from orchestrator.backends.detach import start_detached
     from orchestrator.client import Client
     from orchestrator.model.errors import NoDaemonError
 
@@ -262,7 +262,8 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            Client(place).hello()
+            with Client(place) as client:
+                client.hello()
             return
         except NoDaemonError:
             code = ended()
@@ -309,10 +310,11 @@ async def _live(
 ) -> int:
     from orchestrator.backends.clock import SystemChance, SystemClock
     from orchestrator.backends.local import LocalExecutor
+    from orchestrator.backends.lock import this_process
     from orchestrator.backends.prepare import TreePreparer
-    from orchestrator.backends.process import ProcessSurroundings, boot_id
     from orchestrator.backends.repository import GitRepository
     from orchestrator.backends.sqlite import SqliteReader, SqliteStore
+    from orchestrator.backends.surroundings import ProcessSurroundings
     from orchestrator.engine.control import Control
     from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
     from orchestrator.engine.loop import Loop
@@ -346,7 +348,7 @@ async def _live(
         )
         started = DaemonStarted(
             pid=os.getpid(),
-            boot_id=boot_id(),
+            boot_id=this_process().boot_id,
             version=__version__,
             held=settings.attention.held,
             quiet=settings.attention.quiet,

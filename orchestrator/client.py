@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -110,14 +111,9 @@ class Client:
     def _call(self, method: str, path: str, message: BaseModel | None) -> Any:
         content = None if message is None else message.model_dump_json()
         headers = {} if message is None else {"content-type": "application/json"}
+        self._knock()
         try:
             answer = self._http.request(method, path, content=content, headers=headers)
-        except httpx2.ConnectError as error:
-            raise NoDaemonError(
-                f"no daemon runs for {self._place.root}",
-                why="nobody listens on its socket",
-                fix="start it: orchestrator start",
-            ) from error
         except httpx2.TransportError as error:
             raise NoDaemonError(
                 f"the daemon for {self._place.root} does not answer",
@@ -128,6 +124,20 @@ class Client:
         if answer.status_code >= 400:
             raise _refused(answer.status_code, body)
         return body
+
+    def _knock(self) -> None:
+        """Raises: NoDaemonError when nobody listens."""
+        # httpcore2 leaves its socket open when connecting fails, and Python complains about that later.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(CONNECT_WITHIN_S)
+            try:
+                door.connect(str(self._place.socket))
+            except OSError as error:
+                raise NoDaemonError(
+                    f"no daemon runs for {self._place.root}",
+                    why="nobody listens on its socket",
+                    fix="start it: orchestrator start",
+                ) from error
 
 
 def _json(answer: httpx2.Response) -> Any:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
 from orchestrator.model.event import Event, wire_name
+from orchestrator.ports import Stored
 
 TABLES = ("plan", "task", "item")  #: the projections
 GENESIS = bytes(32)  #: what the first event is chained to
@@ -54,6 +55,21 @@ def event_of(name: str, columns: Columns, data: str) -> Event:
     for place, field in _PLACES[name]:
         values[field] = columns[place]
     return load_event(name, values)
+
+
+def stored(seq: int, at_us: int, name: str, columns: Columns, data: str) -> Stored:
+    """An event as readers get it."""
+    plan, task, attempt, token = columns
+    return Stored(
+        seq=seq,
+        at=moment(at_us),
+        type=name,
+        plan=plan,
+        task=task,
+        attempt=attempt,
+        token=token,
+        data=json.loads(data),
+    )
 
 
 def text_of(data: Mapping[str, Any]) -> str:

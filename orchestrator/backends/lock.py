@@ -74,9 +74,19 @@ class DaemonLock:
             os.close(self._fd)
             self._fd = -1
 
+    def __enter__(self) -> DaemonLock:
+        return self
 
-def holder(path: Path) -> dict[str, Any] | None:
-    """Who holds the lock, as it wrote itself; None when nobody does. `pid` is 0 for one that has not said yet."""
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @staticmethod
+    def holder(path: Path) -> dict[str, Any] | None:
+        """Who holds the lock, as it wrote itself; None when nobody does. `pid` is 0 for one that has not said yet."""
+        return _holder(path)
+
+
+def _holder(path: Path) -> dict[str, Any] | None:
     try:
         fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -151,7 +161,7 @@ def _try(fd: int, kind: int) -> bool:
 
 
 def _refusal(path: Path) -> RefusedError:
-    info = holder(path) or {"pid": 0}
+    info = _holder(path) or {"pid": 0}
     pid = info["pid"]
     since = f", since {info['at']}" if info.get("at") else ""
     return RefusedError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.backends.ledger import TABLES, Columns, event_of, microseconds, moment, row_of, text_of
+from orchestrator.backends.ledger import TABLES, Columns, event_of, microseconds, moment, row_of, stored, text_of
 from orchestrator.model.effect import Effect
 from orchestrator.model.event import Event
 from orchestrator.ports import Batch, Stored
@@ -114,24 +114,10 @@ class MemoryReader:
         ]
         if last is not None:
             chosen = chosen[max(len(chosen) - last, 0) :]
-        return [_stored(seq, kept) for seq, kept in chosen[:limit]]
+        return [stored(seq, kept.at_us, kept.type, kept.columns, kept.data) for seq, kept in chosen[:limit]]
 
     def version(self) -> int:
         return self._ledger.commits
 
     def close(self) -> None:
         pass
-
-
-def _stored(seq: int, kept: _Kept) -> Stored:
-    plan, task, attempt, token = kept.columns
-    return Stored(
-        seq=seq,
-        at=moment(kept.at_us),
-        type=kept.type,
-        plan=plan,
-        task=task,
-        attempt=attempt,
-        token=token,
-        data=json.loads(kept.data),
-    )

@@ -11,9 +11,8 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +26,7 @@ from orchestrator.backends.ledger import (
     microseconds,
     moment,
     row_of,
+    stored,
     text_of,
 )
 from orchestrator.model.effect import Effect
@@ -96,10 +96,21 @@ class SqliteStore:
         return await self._in_thread(lambda: self._record(batch))
 
     async def events(self) -> list[tuple[int, datetime, Event]]:
-        return await self._in_thread(lambda: list(self._events()))
+        return await self._in_thread(lambda: list(_events(self._connection, self._path)))
 
     async def to_do(self) -> list[Effect]:
         return await self._in_thread(self._to_do)
+
+    @staticmethod
+    async def read_events(path: Path) -> list[tuple[int, datetime, Event]]:
+        """Every event, without writing or a daemon. Raises: NothingError when there is no ledger yet."""
+        import anyio.to_thread
+
+        def read() -> list[tuple[int, datetime, Event]]:
+            with _errors_for_people(path), closing(_open_for_reading(path)) as connection:
+                return list(_events(connection, path))
+
+        return await anyio.to_thread.run_sync(read)
 
     async def close(self) -> None:
         import anyio
@@ -145,14 +156,6 @@ class SqliteStore:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _events(self) -> Iterator[tuple[int, datetime, Event]]:
-        for seq, at_us, name, columns, data in _whole_chain(self._connection, self._path):
-            try:
-                event = event_of(name, columns, data)
-            except KeyError as error:
-                raise ledger_errors.too_new(self._path, f"event {seq} is of the kind '{name}'") from error
-            yield seq, moment(at_us), event
-
     def _to_do(self) -> list[Effect]:
         from orchestrator.wire import load_effect
 
@@ -187,24 +190,12 @@ class SqliteReader:
             if value is not None:
                 where += f" AND {column} = ?"
                 chosen.append(value)
-        columns = "SELECT seq, at, type, plan, task, attempt, token, data FROM event WHERE"
+        chosen_from = "SELECT seq, at, type, plan, task, attempt, token, data FROM event WHERE"
         if last is None:
-            found = self._all(f"{columns} {where} ORDER BY seq LIMIT ?", (*chosen, _or_all(limit)))
+            found = self._all(f"{chosen_from} {where} ORDER BY seq LIMIT ?", (*chosen, -1 if limit is None else limit))
         else:
-            found = self._all(f"{columns} {where} ORDER BY seq DESC LIMIT ?", (*chosen, last))[::-1][:limit]
-        return [
-            Stored(
-                seq=seq,
-                at=moment(at_us),
-                type=name,
-                plan=of_plan,
-                task=of_task,
-                attempt=attempt,
-                token=token,
-                data=json.loads(data),
-            )
-            for seq, at_us, name, of_plan, of_task, attempt, token, data in found
-        ]
+            found = self._all(f"{chosen_from} {where} ORDER BY seq DESC LIMIT ?", (*chosen, last))[::-1][:limit]
+        return [stored(seq, at_us, name, tuple(columns), data) for seq, at_us, name, *columns, data in found]
 
     def version(self) -> int:
         (commits,), *_ = self._all("PRAGMA data_version")
@@ -225,15 +216,11 @@ def verify(path: Path) -> int:
     Returns: how many events it holds. Raises: OrchestratorError that names the first event that is not as it was
     written. What is missing at the end of the chain cannot be seen.
     """
-    with _errors_for_people(path):
-        connection = _open_for_reading(path)
-        try:
-            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if damage != "ok":
-                raise ledger_errors.damaged(path, damage)
-            return sum(1 for _ in _whole_chain(connection, path))
-        finally:
-            connection.close()
+    with _errors_for_people(path), closing(_open_for_reading(path)) as connection:
+        (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if damage != "ok":
+            raise ledger_errors.damaged(path, damage)
+        return sum(1 for _ in _whole_chain(connection, path))
 
 
 # ---- opening ----
@@ -285,7 +272,8 @@ def _make_private(path: Path) -> None:
         # never opened again by us: closing it would drop the locks that SQLite holds on it for this process
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     except FileExistsError:
-        path.chmod(0o600)
+        if path.is_file():
+            path.chmod(0o600)
     except OSError as error:
         raise ledger_errors.cannot_be_made(path, error) from error
 
@@ -312,6 +300,8 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection, version: int, steps: tuple[str, ...] = STEPS) -> None:
     """Bring the ledger to the newest version; each step is one transaction."""
+    from importlib.resources import files
+
     for number, step in enumerate(steps[version:], start=version + 1):
         script = files("orchestrator.backends").joinpath(step).read_text(encoding="utf-8")
         marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
@@ -327,9 +317,9 @@ def _migrate(connection: sqlite3.Connection, version: int, steps: tuple[str, ...
 
 
 def _chained(
-    seq: int, last: bytes, at_us: int, events: Iterable[EventRow]
+    newest: int, last: bytes, at_us: int, events: Iterable[EventRow]
 ) -> Iterator[tuple[int | str | bytes | None, ...]]:
-    for seq, row in enumerate(events, start=seq + 1):  # noqa: B020
+    for seq, row in enumerate(events, start=newest + 1):
         fresh = link(last, seq, at_us, row.type, row.columns, row.data)
         yield (seq, at_us, row.type, *row.columns, row.data, last, fresh)
         last = fresh
@@ -354,6 +344,15 @@ def _ask(connection: sqlite3.Connection, effect: Effect, seq: int) -> None:
         raise AssertionError(f"two different effects have the key {effect.key}: {known[1]} and {effect}")
 
 
+def _events(connection: sqlite3.Connection, path: Path) -> Iterator[tuple[int, datetime, Event]]:
+    for seq, at_us, name, columns, data in _whole_chain(connection, path):
+        try:
+            event = event_of(name, columns, data)
+        except KeyError as error:
+            raise ledger_errors.too_new(path, f"event {seq} is of the kind '{name}'") from error
+        yield seq, moment(at_us), event
+
+
 def _whole_chain(
     connection: sqlite3.Connection, path: Path
 ) -> Iterator[tuple[int, int, str, tuple[Any, Any, Any, Any], str]]:
@@ -375,10 +374,6 @@ def _whole_chain(
 def _value(connection: sqlite3.Connection, pragma: str) -> object:
     row = connection.execute(f"PRAGMA {pragma}").fetchone()
     return row[0] if row else None
-
-
-def _or_all(limit: int | None) -> int:
-    return -1 if limit is None else limit
 
 
 def _identities(path: Path) -> list[tuple[int, int] | None]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.session import Answer, Session
+from orchestrator.cli.session import Answer, Session, as_json
 from orchestrator.cli.verb import verb
 
 if TYPE_CHECKING:
@@ -34,7 +34,15 @@ def show(
             indent=0,
         )
 
-    return Answer(data={"settings": [{"key": k, "value": v, "origin": o} for k, v, o in found]}, page=page)
+    data = [{"key": key, "value": plain(value), "origin": where} for key, value, where in found]
+    return Answer(data={"settings": data}, page=page)
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as JSON has it."""
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, timedelta_mode="float")
 
 
 def said(value: Any) -> str:
@@ -45,8 +53,6 @@ def said(value: Any) -> str:
 
     if isinstance(value, timedelta):
         return length(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(said(one) for one in value)}]"
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else as_json(plain(value))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.words import counted, joined, short
 from orchestrator.core.redact import redact
-from orchestrator.ports import Stored
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Stored
 
 Data = Mapping[str, Any]
 

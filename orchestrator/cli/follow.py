@@ -18,11 +18,12 @@ from orchestrator.model.errors import ExitCode, NoDaemonError, OrchestratorError
 from orchestrator.model.item import Item
 from orchestrator.model.run import PlanPhase, TaskState
 from orchestrator.model.view import PlanView, TaskView
-from orchestrator.ports import LedgerReader, Stored
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+
+    from orchestrator.ports import LedgerReader, Stored
 
 #: How often the ledger is looked at.
 EVERY_S = 0.25

@@ -80,7 +80,7 @@ def logs(
     if wanted.number is None and task is None and stream != "events":
         wanted = replace(wanted, number=FEW)
     shown = _Shown(session, reader, chosen, place, wanted)
-    lines = shown.first(tasks)
+    lines = shown.first(tasks, follow=follow)
     if not follow:
         if session.json:
             return Answer(data={"lines": [line_data(line) for line in lines]})
@@ -262,13 +262,13 @@ class _Shown:
     def _with_events(self) -> bool:
         return self._wanted.stream == "events" or (self._wanted.stream is None and self._wanted.task is None)
 
-    def first(self, tasks: Sequence[TaskView]) -> list[Line]:
+    def first(self, tasks: Sequence[TaskView], *, follow: bool) -> list[Line]:
         """What is there already. Programs do not say when they printed, so each comes whole, where it ended."""
         now = self._session.now()
         timed: list[tuple[datetime, int, Line]] = []
         self._ids = [task.id for task in tasks]
         for source in sources(self._place, self._reader, self._plan, tasks, self._wanted):
-            texts, offset = last_lines(source.path, self._wanted.number, whole=source.ended_at is None)
+            texts, offset = last_lines(source.path, self._wanted.number, whole=follow and source.ended_at is None)
             self._tails[source.path] = (source, Tail(source.path, offset))
             timed += [(source.ended_at or now, len(timed), line) for line in self._lines(source, texts)]
         if self._with_events:

@@ -197,9 +197,9 @@ def _run(given: list[str], session: Session) -> int:
     try:
         code = command.main(given, prog_name=session.program, standalone_mode=False, obj=session)
     except OrchestratorError as error:
+        session.json |= "--json" in given  # it may stand behind what was wrong
         return session.fail(error)
     except TyperException as error:
-        # Parsing stopped before `--json` was seen.
         session.json |= "--json" in given
         return session.fail(_usage(error, session))
     except typer.Abort:

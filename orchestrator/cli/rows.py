@@ -6,14 +6,16 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import NothingError, UsageError
 from orchestrator.model.item import Item, ItemKind, Option
 from orchestrator.model.run import IN_PROGRESS, PLAN_OVER, Lane, PlanPhase, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView, Totals
-from orchestrator.ports import LedgerReader
+
+if TYPE_CHECKING:
+    from orchestrator.ports import LedgerReader
 
 # pydantic would do this too, but loading it costs more than a quick look at the ledger takes.
 
@@ -24,9 +26,12 @@ def _time(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
 
+#: What this version knows of each row; a newer daemon may write more.
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (PlanView, TaskView, AttemptView, Item, Option)}
+
+
 def _known(kind: type[Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that this version knows; a newer daemon may have written more."""
-    return {field.name: row[field.name] for field in fields(kind) if field.name in row}
+    return {name: row[name] for name in _NAMES[kind] if name in row}
 
 
 def attempt_view(row: Mapping[str, Any]) -> AttemptView:

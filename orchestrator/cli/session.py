@@ -182,11 +182,17 @@ class Session:
         """Print for people; `talk` goes to stderr."""
         if self.json:
             return
+        from rich.text import Text
+
         stream = sys.stderr if talk else sys.stdout
         console = self.console(stream)
         for part in page:
             if console.is_terminal:
-                console.print(part, soft_wrap=isinstance(part, str))
+                console.print(part, soft_wrap=isinstance(part, str | Text))
+                continue
+            if isinstance(part, str | Text) and console.color_system is None:
+                # A log can have a million lines, and rich takes its time with each.
+                stream.write(f"{str(part).rstrip(' ')}\n")
                 continue
             with console.capture() as captured:
                 console.print(part)

@@ -399,7 +399,8 @@ def agent_reported(draft: Draft, fact: AgentReported) -> None:
                 options=report.options,
                 now=draft.now,
             )
-            draft.record(Escalated(plan_id=plan.id, task_id=attempt.task_id, item=item, holds_task=False, waits=report.waits))
+            asked = Escalated(plan_id=plan.id, task_id=attempt.task_id, item=item, holds_task=False, waits=report.waits)
+            draft.record(asked)
 
 
 def attempt_flagged(draft: Draft, fact: AttemptQuiet | HeldLong) -> None:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.core.planfaults import Loc
 from orchestrator.core.planfindings import Findings
 from orchestrator.core.plantables import AgentTable, DefaultsTable, TaskTable, check_agent
-from orchestrator.core.planvalues import shown
+from orchestrator.core.planvalues import fault_words, shown
 from orchestrator.model.plan import HUMAN, AgentSpec
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
@@ -74,12 +74,13 @@ class Crew:
         if not self.specs:
             self._nobody()
         elif not self._fitting(tuple(task.needs), complexity):
+            asks = ", ".join(task.needs) or "nothing special"
             offers = "; ".join(f"{spec.name}: {_offer(spec)}" for spec in list(self.specs.values())[:5])
             self.findings.report(
                 ("tasks", index, "needs"),
                 "no_fitting_agent",
                 f"{where}no agent fits",
-                f"it needs {', '.join(task.needs) or 'nothing special'} and has complexity {complexity}; there is {offers}",
+                f"it needs {asks} and has complexity {complexity}; there is {offers}",
                 "give an agent these `capabilities` or a higher `max_complexity`, or name an agent for the task",
             )
         return None
@@ -132,8 +133,7 @@ class Crew:
         try:
             check_agent(name)
         except PydanticCustomError as error:
-            told = error.context or {}
-            self.findings.report((), told["code"], told["message"], told["why"], told["fix"])
+            self.findings.report((), *fault_words(error))
             return False
         if name == HUMAN:
             why = "tasks of agents are written for programs"

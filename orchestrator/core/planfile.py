@@ -7,55 +7,36 @@ the rest of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import PurePath
 
-from orchestrator.core.planagents import Crew, choose_agents
-from orchestrator.core.planfaults import checked, key_place, node_at
+from pydantic_core import PydanticCustomError
+
+from orchestrator.core.planagents import Crew
+from orchestrator.core.planfaults import checked
+from orchestrator.core.planfindings import Findings
 from orchestrator.core.planpaths import file_set
 from orchestrator.core.plantables import (
-    CheckTable,
-    DefaultsTable,
+    ISOLATIONS,
     PlanTable,
     PrepareTable,
     SharedTables,
-    TaskTable,
     check_isolation,
     plan_schema,
 )
-from orchestrator.core.plantext import Row, Table, read_text, tree_of
-from orchestrator.core.planvalues import check_plan_name, nearest, safe_id, shown
-from orchestrator.core.settings import PLAN_TABLES, Settings
-from orchestrator.model.errors import PlanError, Problem
-from orchestrator.model.ids import PlanId, TaskId
-from orchestrator.model.plan import (
-    EVERYTHING,
-    Check,
-    ContextFile,
-    FileSet,
-    Plan,
-    Prepare,
-    PublishMode,
-    RetryPolicy,
-    Task,
-)
+from orchestrator.core.plantasks import TaskBuilder, build_checks, merged_defaults, report_twice
+from orchestrator.core.plantext import Leaf, Row, Table, read_text
+from orchestrator.core.planvalues import check_plan_name, fault, fault_words, safe_id, shown
+from orchestrator.core.settings import Settings
+from orchestrator.model.errors import Problem
+from orchestrator.model.ids import PlanId
+from orchestrator.model.plan import Check, Plan, Prepare, PublishMode
 from orchestrator.model.repo import RepoFacts
 
 __all__ = ["Draft", "Resolved", "parse_plan", "plan_schema", "resolve_plan"]
 
-CHECK_TIMEOUT = timedelta(minutes=10)
 PARALLEL = 4
-_MOST_PATTERNS = 500_000  #: after braces, in all tasks together
-_BUILT_IN = DefaultsTable.model_construct(
-    timeout=timedelta(minutes=60),
-    retries=3,
-    backoff=[timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15)],
-    priority=50,
-    complexity=3,
-    estimate=timedelta(minutes=20),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +46,7 @@ class Draft:
     file: str
     table: PlanTable
     tree: Table  #: what is left of the text, with positions
+    ids: frozenset[str]  #: of the tasks, as written
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -98,8 +80,17 @@ def parse_plan(data: bytes | str, *, file: str) -> Draft:
     Raises: PlanError when it cannot be read as one YAML table. Everything else is in the draft's problems.
     """
     tree, problems = read_text(data, file=file)
+    ids = _written_ids(tree)
     table, more = checked(PlanTable, tree, lambda _: file)
-    return Draft(file=file, table=table, tree=tree, problems=tuple(problems + more))
+    return Draft(file=file, table=table, tree=tree, ids=ids, problems=tuple(problems + more))
+
+
+def _written_ids(tree: Table) -> frozenset[str]:
+    tasks = tree.entries.get("tasks")
+    tables = (
+        [item.entries.get("id") for item in tasks.items if isinstance(item, Table)] if isinstance(tasks, Row) else []
+    )
+    return frozenset(leaf.text for leaf in tables if isinstance(leaf, Leaf))
 
 
 def resolve_plan(
@@ -121,50 +112,134 @@ def resolve_plan(
         parallel, agent, isolation: what flags say instead of the plan; the agent replaces those of all tasks but a
             person's.
     """
-    resolver = _Resolver(draft, settings, facts, contents)
-    return resolver.resolve(adapters, parallel=parallel, agent=agent, isolation=isolation)
+    findings = Findings(draft.file, draft.tree, settings, draft.problems)
+    written, shared = draft.table, findings.shared
+    _check_flags(findings, parallel, isolation)
+    name = _name(findings, written, draft.file)
+    target = _target(findings, written, facts)
+    _check_branches(findings, facts, name, target)
+    checks = _checks(findings, written, shared)
+    limit = parallel or written.parallel or PARALLEL
+    defaults = merged_defaults(written.defaults, shared.defaults)
+    declared = {**shared.agents, **written.agents}
+    crew = Crew(findings, declared, defaults, adapters=adapters, parallel=limit, only=agent)
+    builder = TaskBuilder(
+        findings,
+        crew,
+        defaults,
+        written=draft.ids,
+        checks=frozenset(check.name.casefold() for check in checks),
+        directories=facts.directories,
+        contents=contents,
+    )
+    tasks = builder.tasks(written.tasks)
+    if not written.tasks and not findings.is_broken(("tasks",)):
+        why = "there would be nothing to do"
+        findings.report(("tasks",), "no_tasks", "the plan has no tasks", why, "list at least one below `tasks:`")
+    protected = written.protected if written.protected is not None else shared.protected
+    plan = Plan(
+        name=name,
+        target=target,
+        publish=PublishMode(written.publish),
+        parallel=limit,
+        checks=checks,
+        prepare=_prepare(findings, written.prepare or shared.prepare or PrepareTable()),
+        protected=file_set(protected or (), facts.directories),
+        resources={**shared.resources, **written.resources},
+        agents=tuple(crew.specs.values()),
+        tasks=tasks,
+        execution=settings.as_execution(),
+    )
+    return Resolved(plan=plan if tasks else None, problems=findings.in_order(), places=builder.places)
 
 
-class _Resolver:
-    """One resolving: what is looked at, and the problems found so far."""
+def _check_flags(findings: Findings, parallel: int | None, isolation: str | None) -> None:
+    if parallel is not None and not 1 <= parallel <= 256:
+        why = "at least 1 and at most 256 agents work at once"
+        findings.report((), "out_of_range", f"the flag for parallel says {parallel}", why, "give a number in between")
+    if isolation is None:
+        return
+    try:
+        if isolation not in ISOLATIONS:
+            why = f"it can be {', '.join(ISOLATIONS)}"
+            raise fault("bad_value", f"{shown(isolation)} is no isolation", why=why, fix="write worktree")
+        check_isolation(isolation)
+    except PydanticCustomError as error:
+        findings.report((), *fault_words(error))
 
-    def __init__(
-        self, draft: Draft, settings: Settings, facts: RepoFacts, contents: Mapping[str, str | None]
-    ) -> None:
-        self.draft = draft
-        self.written = draft.table
-        self.settings = settings
-        self.facts = facts
-        self.contents = contents
-        self.problems = list(draft.problems)
-        tables = {key: value for key in PLAN_TABLES if (value := getattr(settings, key))}
-        self.settings_tree = tree_of(tables)
-        assert isinstance(self.settings_tree, Table)
-        self.shared, problems = checked(
-            SharedTables, self.settings_tree, lambda loc: settings.origin_of(".".join(map(str, loc[:2])))
-        )
-        self.problems += problems
 
-    # ---- saying what is wrong ----
+def _name(findings: Findings, written: PlanTable, file: str) -> PlanId:
+    if written.name is not None:
+        return PlanId(written.name)
+    name = safe_id(PurePath(file).stem.lower())
+    if findings.is_broken(("name",)):
+        return PlanId(name or "plan")
+    try:
+        return PlanId(check_plan_name(name))
+    except PydanticCustomError as error:
+        _, message, why, _ = fault_words(error)
+        message = f"the plan has no name, and that of its file gives none: {message}"
+        findings.report((), "bad_id", message, why, "give it a name, such as name: auth-system")
+        return PlanId("plan")
 
-    def report(
-        self, loc: tuple[str | int, ...], code: str, message: str, why: str, fix: str, *, warning: bool = False
-    ) -> None:
-        """Note a problem at a place of the plan, or of the settings if the plan does not have it."""
-        line = column = 0
-        file = self.draft.file
-        if loc and not self.in_plan(loc[:2] if loc[0] in ("agents", "resources", "defaults") else loc[:1]):
-            file = self.settings.origin_of(".".join(map(str, loc[:2])))
-        elif loc:
-            node = node_at(self.draft.tree, loc)
-            line, column = node.line, node.column
-        self.problems.append(
-            Problem(
-                code=code, message=message, why=why, fix=fix, file=file, line=line, column=column, warning=warning
-            )
-        )
 
-    def in_plan(self, loc: tuple[str | int, ...]) -> bool:
-        """Whether the plan's text has this key, be it with a value that was refused."""
-        table = node_at(self.draft.tree, loc[:-1])
-        return isinstance(table, Table) and str(loc[-1]) in table.keys
+def _target(findings: Findings, written: PlanTable, facts: RepoFacts) -> str:
+    target = written.target or facts.current_branch
+    if findings.is_broken(("target",)) and written.target is None:
+        return target or ""
+    if target is None:
+        why = "the plan names none, and no branch is checked out, so there is no current one"
+        findings.report((), "missing_target", "it is not clear where the work should land", why, "write target: main")
+    elif facts.target_commit is None and not facts.branches:
+        why = "agents start from a commit, and the repository has none"
+        fix = "make a first commit, an empty one if need be"
+        findings.report(("target",), "unknown_target", f"the branch {shown(target)} has no commit yet", why, fix)
+    elif facts.target_commit is None or target not in facts.branches:
+        short = target.removeprefix("refs/").removeprefix("heads/")
+        near = findings.nearest(short, facts.branches)
+        why = "the work lands on a branch of this repository that exists"
+        fix = f"write target: {near}" if near else "create the branch, or name another one"
+        findings.report(("target",), "unknown_target", f"there is no branch {shown(target)}", why, fix)
+    return target or ""
+
+
+def _check_branches(findings: Findings, facts: RepoFacts, name: PlanId, target: str) -> None:
+    """Report branches that leave no room for the one that shows the plan's work."""
+    if "orchestrator" in facts.branches:
+        why = f"the plan's work is shown as branch orchestrator/{name}, and git cannot have both"
+        fix = "rename it: git branch -m orchestrator <another name>"
+        findings.report((), "branch_named_orchestrator", "there is a branch named 'orchestrator'", why, fix)
+    below = sorted(branch for branch in facts.branches if branch.startswith(f"orchestrator/{name}/"))
+    if below:
+        why = f"the plan's work is shown as branch orchestrator/{name}, and git cannot have both"
+        fix = f"rename it, or give the plan another name: git branch -m {below[0]} <another name>"
+        findings.report(("name",), "branch_in_the_way", f"there is a branch named '{below[0]}'", why, fix)
+    if target == f"orchestrator/{name}":
+        why = "that branch shows what has landed so far, so it cannot be where the work lands in the end"
+        fix = "name another target, or give the plan another name"
+        findings.report(("target",), "bad_target", f"the target '{target}' is the plan's own branch", why, fix)
+
+
+def _checks(findings: Findings, written: PlanTable, shared: SharedTables) -> tuple[Check, ...]:
+    tables = written.checks
+    if tables is None and not findings.is_broken(("checks",)):
+        tables = shared.checks
+        if tables is None:
+            why = "work that no check has seen would land, so having none has to be said"
+            fix = "list at least one, such as checks: [{name: tests, run: [make, test]}], or write checks: none"
+            findings.report((), "no_checks", "the plan has no checks", why, fix)
+    report_twice(findings, tables or [], ("checks",), set())
+    return build_checks(tables or ())
+
+
+def _prepare(findings: Findings, table: PrepareTable) -> Prepare:
+    for number, path in enumerate(table.link):
+        if path in table.copy_paths:
+            why = "it can be one or the other"
+            message = f"prepare: {shown(path)} is copied and linked"
+            findings.report(("prepare", "link", number), "duplicate_path", message, why, "remove one of the two")
+    return Prepare(
+        copy=tuple(dict.fromkeys(table.copy_paths)),
+        link=tuple(dict.fromkeys(table.link)),
+        run=tuple(tuple(words) for words in table.run),
+    )

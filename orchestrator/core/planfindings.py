@@ -42,9 +42,7 @@ class Findings:
         elif _has(self.shared_tree, key):
             file = self._settings_file(loc)
         self.problems.append(
-            Problem(
-                code=code, message=message, why=why, fix=fix, file=file, line=line, column=column, warning=warning
-            )
+            Problem(code=code, message=message, why=why, fix=fix, file=file, line=line, column=column, warning=warning)
         )
 
     def is_broken(self, loc: Loc) -> bool:

@@ -25,6 +25,7 @@ from orchestrator.core.planvalues import (
     shown,
 )
 
+ISOLATIONS = ("worktree", "branch", "partition")
 HAND = "hand"  #: the agent name for tasks left to hand-started agents
 
 
@@ -149,10 +150,12 @@ class PrepareTable(PlanPart):
     """What every fresh tree gets before it is used."""
 
     copy_paths: list[RepoPath] = Field(
-        default=[], alias="copy", description="Files and folders copied from your checkout."
+        default_factory=list, alias="copy", description="Files and folders copied from your checkout."
     )
-    link: list[RepoPath] = Field(default=[], description="Files and folders of your checkout that the tree links to.")
-    run: list[Argv] = Field(default=[], description="Commands run in the tree, each a list of words.")
+    link: list[RepoPath] = Field(
+        default_factory=list, description="Files and folders of your checkout that the tree links to."
+    )
+    run: list[Argv] = Field(default_factory=list, description="Commands run in the tree, each a list of words.")
 
 
 class AgentTable(PlanPart):
@@ -167,11 +170,11 @@ class AgentTable(PlanPart):
         default="prompt", description="What the program reads on its input."
     )
     count: int | None = Field(default=None, ge=1, le=256, description="How many may work at once. Default: `parallel`.")
-    capabilities: list[Label] = Field(default=[], description="What it can do, as in a task's `needs`.")
+    capabilities: list[Label] = Field(default_factory=list, description="What it can do, as in a task's `needs`.")
     max_complexity: int = Field(default=5, ge=1, le=5, description="The hardest task it may get.")
-    env: dict[EnvName, str] = Field(default={}, description="Variables set for the program; not for secrets.")
+    env: dict[EnvName, str] = Field(default_factory=dict, description="Variables set for the program; not for secrets.")
     pass_env: list[EnvName] = Field(
-        default=[], description="Variables taken over from the daemon; their values are masked."
+        default_factory=list, description="Variables taken over from the daemon; their values are masked."
     )
 
 
@@ -205,18 +208,20 @@ class TaskTable(DefaultsTable):
         default=None,
         description="What the task may change, as patterns. Absent: everything, so it runs alone. []: nothing.",
     )
-    reads: Patterns = Field(default=[], description="What it reads that other tasks may write.")
-    uses: list[Label] = Field(default=[], description="Shared things besides files, such as a test database.")
+    reads: Patterns = Field(default_factory=list, description="What it reads that other tasks may write.")
+    uses: list[Label] = Field(default_factory=list, description="Shared things besides files, such as a test database.")
     context: list[RepoPath] = Field(
-        default=[], description="Files given to the agent as they are when you confirm the plan."
+        default_factory=list, description="Files given to the agent as they are when you confirm the plan."
     )
-    depends_on: list[str] = Field(default=[], description="Ids of tasks that have to land before this one starts.")
-    needs: list[Label] = Field(default=[], description="Capabilities its agent has to have.")
+    depends_on: list[str] = Field(
+        default_factory=list, description="Ids of tasks that have to land before this one starts."
+    )
+    needs: list[Label] = Field(default_factory=list, description="Capabilities its agent has to have.")
     approve: Annotated[
         list[Literal["start", "merge"]], _nothing("approve", "make a task with agent: human and depend on it")
-    ] = Field(default=[], description="Where a person has to agree. Not available yet.")
+    ] = Field(default_factory=list, description="Where a person has to agree. Not available yet.")
     checks: Annotated[list[CheckTable], BeforeValidator(_extra_checks)] = Field(
-        default=[], description="Checks in addition to those of the plan."
+        default_factory=list, description="Checks in addition to those of the plan."
     )
     stall: Annotated[str | None, _never("stall", "remove it; `timeout` ends what takes too long")] = Field(
         default=None, description="Not available yet."
@@ -230,8 +235,8 @@ class SharedTables(PlanPart):
     prepare: PrepareTable | None = Field(default=None, description="What every fresh tree gets before it is used.")
     keep: Keep | None = Field(default=None, description="Not available yet.")
     protected: Patterns | None = Field(default=None, description="Changing these needs a person's yes.")
-    resources: Resources = Field(default={}, description="How many tasks may use a shared thing at once.")
-    agents: Agents = Field(default={}, description="The agent programs, by name.")
+    resources: Resources = Field(default_factory=dict, description="How many tasks may use a shared thing at once.")
+    agents: Agents = Field(default_factory=dict, description="The agent programs, by name.")
     defaults: DefaultsTable = Field(default=DefaultsTable(), description="What tasks have unless they say otherwise.")
 
 
@@ -253,7 +258,7 @@ class PlanTable(SharedTables):
     hooks: Annotated[Literal["inherit"] | None, _never("hooks", "remove it; your hooks stay off for agents")] = Field(
         default=None, description="Not available yet."
     )
-    tasks: list[TaskTable] = Field(default=[], description="The tasks, at least one.")
+    tasks: list[TaskTable] = Field(default_factory=list, description="The tasks, at least one.")
 
 
 CheckTable.model_rebuild()

@@ -21,6 +21,7 @@ COMMIT_FIELDS = frozenset({"task", "title", "plan", "attempt", "agent"})
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _LABEL = re.compile(r"[^\s,]{1,100}")
+_PLAIN_WORD = re.compile(r"(?!(?:true|false|null)$)(?:--?|\./)?[a-zA-Z/][\w./+=-]*", re.ASCII | re.IGNORECASE)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _LENGTH = re.compile(
     r"(?:(?P<days>\d{1,6})d)?(?:(?P<hours>\d{1,6})h)?(?:(?P<minutes>\d{1,6})m(?!s))?"
@@ -35,6 +36,12 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "M
 def fault(code: str, message: str, *, why: str, fix: str) -> PydanticCustomError:
     """What is wrong with one value, in the user's words; the place is added by whoever knows it."""
     return PydanticCustomError("fault", "{message}", {"code": code, "message": message, "why": why, "fix": fix})
+
+
+def fault_words(error: PydanticCustomError) -> tuple[str, str, str, str]:
+    """Code, message, why and fix of a `fault`."""
+    told = error.context or {}
+    return told["code"], told["message"], told["why"], told["fix"]
 
 
 def not_yet(what: str, *, instead: str) -> PydanticCustomError:
@@ -211,7 +218,7 @@ def _as_list(command: str) -> str:
         quoted = command.strip().replace("\\", "\\\\").replace('"', '\\"').replace("\n", "; ")
         words = ["sh", "-c"]
         return f'[sh, -c, "{quoted}"]'
-    return "[" + ", ".join(word if re.fullmatch(r"[\w./][\w./+=-]*", word) else f'"{word}"' for word in words) + "]"
+    return "[" + ", ".join(word if _PLAIN_WORD.fullmatch(word) else f'"{word}"' for word in words) + "]"
 
 
 def _commit_message(value: str) -> str:

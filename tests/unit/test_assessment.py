@@ -355,6 +355,18 @@ def many(count: int, *listed: str, **more: object) -> list[Task]:
             20,
             id="two shared things, the scarcer counts",
         ),
+        pytest.param(
+            a_plan(
+                a_task("first", "a", uses=("pool",)),
+                a_task("second", "b", uses=("pool",), minutes=30),
+                a_task("held", "x", uses=("pool",)),
+                a_task("rival", "x", minutes=60),
+                a_task("long", "d", uses=("pool",), minutes=60),
+                resources={"pool": 2},
+            ),
+            70,
+            id="a place that one cannot take goes to the next",
+        ),
         pytest.param(a_plan(a_task("a", "x"), a_task("b", "y", after="a")), 20, id="one after the other"),
         pytest.param(a_plan(*many(5), parallel=4), 20, id="one too many"),
         pytest.param(

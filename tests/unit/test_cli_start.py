@@ -329,10 +329,7 @@ def test_ctrl_c_while_following_leaves_everything_running(world: World, capsys: 
     assert world.acted == []
 
 
-def test_ctrl_c_at_the_question_starts_nothing(world: World) -> None:
-    class Interrupting(tuple[str, ...]):
-        pass
-
+def test_ctrl_c_before_the_plan_is_handed_in_starts_nothing(world: World) -> None:
     def gone(*_: object) -> Any:
         raise KeyboardInterrupt
 

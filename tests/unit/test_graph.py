@@ -137,7 +137,9 @@ def test_no_chain_takes_longer_than_the_critical_path(tasks: list[Task]) -> None
         assert rank[task.id] == minutes[task.id].total_seconds() + max(after, default=0.0)
 
 
-def test_ranks_count_the_rivals_that_have_to_follow() -> None:
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_ranks_count_the_rivals_that_have_to_follow(rounds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "ROUNDS", rounds)
     tasks = [a_task("a", minutes=10), a_task("b", minutes=9), a_task("c", minutes=8), a_task("d", minutes=15)]
     hot = {TaskId(name): frozenset(map(TaskId, {"a", "b", "c"} - {name})) for name in "abc"}
     seconds = {name: 60.0 * minutes for name, minutes in {"a": 27, "b": 17, "c": 8, "d": 15}.items()}

@@ -134,6 +134,8 @@ plain_sets = st.lists(texts, max_size=3).map(lambda include: FileSet(include=tup
         pytest.param(["src/api"], ["src/api/*.py"], "src/api/a.py", id="a file against a pattern below it"),
         pytest.param(["src/api"], ["src/api/v1/**"], "src/api/v1/a", id="a file against a subtree below it"),
         pytest.param([".*"], ["*"], ".a", id="a lone full stop is no name"),
+        pytest.param([".*"], ["*."], ".a.", id="nor is one that two patterns share"),
+        pytest.param(["a*/**", "!a*", "!**/a"], ["**"], "a/b", id="below what is excluded alone"),
         pytest.param(["test_*.py"], ["*.py"], "test_a.py", id="a name that a person would write"),
         pytest.param(["src/**", "!src/core/**"], ["src/**"], "src/a", id="what is left beside an exclusion"),
         pytest.param(["src/**", "!src/a"], ["src/*"], "src/b", id="another letter than the excluded one"),

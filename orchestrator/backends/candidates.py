@@ -1,0 +1,119 @@
+"""The plan's branch in `repo.git`: candidates merged without a checkout, and the landing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.backends.gitrun import Git, GitFailed, Repositories
+from orchestrator.backends.takeover import Takeover
+from orchestrator.core.gitformats import (
+    case_clashes,
+    conflict_text,
+    hunks,
+    merge_result,
+    paths_of,
+    shown,
+    tree_entries,
+)
+from orchestrator.model.ids import Commit, PlanId
+from orchestrator.ports import Conflict, Merged, Moved
+
+
+def plan_ref(plan: PlanId) -> str:
+    """The plan's branch, in `repo.git`."""
+    return f"refs/orchestrator/plans/{plan}"
+
+
+def merge_candidate(
+    repositories: Repositories, takeover: Takeover, parent: Commit, other: Commit, *, message: str, at: datetime
+) -> Merged | Conflict:
+    """The merge as a commit kept by `refs/candidates/<commit>`; the same arguments give the same commit."""
+    ours = repositories.ours
+    with tempfile.TemporaryDirectory(dir=repositories.scratch) as folder:
+        _lay_out_attributes(ours, parent, Path(folder))
+        seeing = ours.with_(work_tree=Path(folder))
+        answer = seeing.ask("merge-tree", "--write-tree", "-z", "--messages", parent, other)
+    if answer.status not in (0, 1):
+        if "unrelated histories" in answer.err:
+            return Conflict(paths=(), detail="the two sides have no commit in common, so git cannot merge them")
+        raise GitFailed(("merge-tree", "--write-tree"), answer)
+    result = merge_result(answer.out)
+    if answer.status == 1:
+        files = [(path, _places(ours, result.tree, path)) for path in result.conflicted]
+        paths = tuple(shown(path) for path in result.conflicted)
+        return Conflict(paths=paths, detail=conflict_text(result, files))
+    clashes = _clashes(ours, parent, result.tree)
+    if clashes:
+        told = [f"{shown(new)} and {shown(old)} are one file where letter case does not count" for new, old in clashes]
+        paths = tuple(dict.fromkeys(path for pair in clashes for path in pair))
+        return Conflict(paths=tuple(shown(path) for path in paths), detail="\n".join(told))
+    env = signed_at(takeover.identity_environment, f"{int(at.timestamp())} +0000")
+    commit = Commit(
+        ours.with_(env=env)
+        .run("commit-tree", result.tree, "-p", parent, "-p", other, "-F", "-", stdin=message.encode())
+        .line
+    )
+    ours.run("update-ref", f"refs/candidates/{commit}", commit)
+    return Merged(commit=commit, tree=result.tree)
+
+
+def signed_at(identity: Mapping[str, str], when: str) -> dict[str, str]:
+    """An identity with a fixed time."""
+    return {**identity, "GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when}
+
+
+def _lay_out_attributes(ours: Git, commit: Commit, folder: Path) -> None:
+    """Every `.gitattributes` of the commit as a file: merge-tree in a bare repository sees none otherwise."""
+    entries = tree_entries(ours.run("ls-tree", "-r", "-z", "--full-tree", commit).out)
+    for entry in entries:
+        if entry.path.rsplit("/", 1)[-1] == ".gitattributes" and entry.mode in {"100644", "100755"}:
+            path = folder / entry.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(ours.run("cat-file", "blob", entry.object_id).out)
+
+
+def _places(ours: Git, tree: str, path: str) -> str:
+    """The conflicting places of a text file in a merged tree; empty for anything else."""
+    answer = ours.ask("cat-file", "blob", f"{tree}:{path}")
+    if answer.status != 0 or b"\0" in answer.out:
+        return ""
+    return hunks(answer.out.decode("utf-8", "backslashreplace"))
+
+
+def _clashes(ours: Git, parent: Commit, tree: str) -> tuple[tuple[str, str], ...]:
+    added = ours.run("diff-tree", "-r", "--no-renames", "--diff-filter=A", "--name-only", "-z", parent, tree)
+    names = paths_of(added.out)
+    if not names:
+        return ()
+    return case_clashes(names, paths_of(ours.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", tree).out))
+
+
+def land(repositories: Repositories, plan: PlanId, new: Commit, old: Commit) -> Moved | None:
+    """Compare-and-swap of the plan's branch, on the disk before this returns."""
+    ours, name = repositories.ours, plan_ref(plan)
+    answer = ours.ask("update-ref", "-m", f"orchestrator {plan}: land", name, new, old)
+    actual = ours.reference(name)
+    if actual != new:
+        if answer.status != 0 and actual == old:
+            raise GitFailed(("update-ref", name), answer)
+        return Moved(actual=actual)
+    make_durable(repositories.place.repo_git, name, new)
+    return None
+
+
+def make_durable(git_dir: Path, name: str, commit: Commit) -> None:
+    """Put a reference and the folders of what it names on the disk; git syncs files, and never their folders."""
+    loose = git_dir / name
+    for path in (git_dir / "objects" / commit[:2], git_dir / "objects" / "pack", loose, loose.parent):
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # packed
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

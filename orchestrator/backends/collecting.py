@@ -1,0 +1,237 @@
+"""An attempt's work comes home: committed, fetched with fsck, kept by references, shown in the user's repository."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.backends.candidates import make_durable
+from orchestrator.backends.gitrun import Git, GitFailed, Repositories
+from orchestrator.backends.leftovers import (
+    Left,
+    Snapshot,
+    bring_home,
+    is_kept,
+    look_at,
+    pack_nested,
+    snapshot,
+    unmerged,
+    with_markers,
+)
+from orchestrator.backends.mirror import show
+from orchestrator.backends.takeover import Takeover
+from orchestrator.backends.workspaces import marker
+from orchestrator.core.gitformats import commit_text, is_commit_id, merge_result, paths_of, shown
+from orchestrator.model.attempt import Workspace
+from orchestrator.model.ids import AttemptId, Commit
+from orchestrator.ports import Collected
+
+
+def changed(ours: Git, base: Commit, head: Commit) -> tuple[str, ...]:
+    """Paths that differ between two commits, renames as both names."""
+    listing = ours.run("diff-tree", "-r", "--no-renames", "--name-only", "-z", base, head)
+    return tuple(shown(path) for path in paths_of(listing.out))
+
+
+@dataclass(slots=True)
+class Homecoming:
+    """One attempt's way home; every step looks first whether it has been done."""
+
+    repositories: Repositories
+    takeover: Takeover
+    attempt: AttemptId
+    ignore: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"refs/orchestrator/{self.attempt}"
+
+    @property
+    def ours(self) -> Git:
+        return self.repositories.ours
+
+    def collect(
+        self, workspace: Workspace, *, base: Commit, message: str, trailers: Mapping[str, str], keep_only: bool
+    ) -> Collected:
+        """See the port."""
+        git_dir, tree = Path(workspace.git_dir), Path(workspace.path)
+        left = look_at(git_dir, tree, workspace.branch)
+        with self._scratch() as scratch:
+            error = self._unreadable(left, git_dir, scratch)
+            head = left.head if left.head is not None and not error else None
+            found = self._snapshot(tree, head or base, scratch)
+            unfinished = self._unfinished(left, found, git_dir, scratch)
+            error = error or found.error
+            if left.is_rebasing and not error:
+                error = "a rebase was left unfinished in the worktree, so its commits are not in order"
+            parents = ((head, *left.merging)) if head else (base,)
+            parents = tuple(dict.fromkeys(self._present(parents)))
+            committed = False
+            if self._is_new(found, parents):
+                text = commit_text(message, trailers)
+                if keep_only or error or unfinished or head is None:
+                    self._salvage(self._commit(found.tree, parents, text, self._salvages()))
+                else:
+                    head, committed = self._commit(found.tree, parents, text, [self.name]), True
+            if head is not None:
+                self._keep(head)
+            self._salvage_others(left, git_dir, scratch)
+            if found.nested and (keep_only or error):
+                self._pack(tree, found.nested)
+            return Collected(
+                head=head,
+                descends=head is not None and self.ours.contains(head, base),
+                changed=changed(self.ours, base, head) if head is not None else (),
+                committed_by_us=committed,
+                unfinished_merge=tuple(shown(path) for path in unfinished),
+                nested=tuple(shown(path) for path in found.nested),
+                salvage=tuple(self._salvages()),
+                error=error,
+            )
+
+    def salvage(self) -> tuple[str, ...]:
+        """Keep whatever is not kept yet. Returns: every salvage reference of the attempt."""
+        place = self.repositories.place
+        git_dir, tree = place.git_dir(self.attempt), place.worktree(self.attempt)
+        wish = marker(git_dir)
+        left = look_at(git_dir, tree, str(wish.get("branch", "")))
+        with self._scratch() as scratch:
+            readable = not self._unreadable(left, git_dir, scratch)
+            fallback = str(wish.get("tip", ""))
+            kept = self.ours.reference(self.name)
+            parent = left.head if readable else kept or (Commit(fallback) if is_commit_id(fallback) else None)
+            if parent is not None:
+                found = self._snapshot(tree, parent, scratch)
+                parents = tuple(self._present((parent, *left.merging)))
+                if self._is_new(found, parents) and not self._is_kept_tree(found.tree):
+                    text = f"What {self.attempt} left uncommitted\n"
+                    self._salvage(self._commit(found.tree, parents, text, self._salvages()))
+                self._pack(tree, found.nested)
+                if readable and not is_kept(self.ours, parent):
+                    self._salvage(parent)
+            self._salvage_others(left, git_dir, scratch)
+        return tuple(self._salvages())
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=self.repositories.scratch) as folder:
+            yield Path(folder)
+
+    def _unreadable(self, left: Left, git_dir: Path, scratch: Path) -> str:
+        """Why the attempt's HEAD cannot be had; empty when it is in `repo.git` now."""
+        if left.head is None:
+            return (
+                "its HEAD points at nothing: the repository or the branch is gone, or the branch has no commit; what "
+                "was in the worktree is kept as salvage"
+            )
+        for commit in (left.head, *left.merging):
+            why = bring_home(self.repositories, git_dir, commit, scratch)
+            if why:
+                return f"git refused commit {commit}: {why}"
+        return ""
+
+    def _snapshot(self, tree: Path, parent: Commit, scratch: Path) -> Snapshot:
+        """The worktree as a tree; what its parent has when there is no worktree any more."""
+        if tree.is_symlink() or (os.path.lexists(tree) and not tree.is_dir()):
+            return Snapshot(tree=self._tree_of(parent), nested=(), error=f"{tree} is no folder any more")
+        if not tree.is_dir():
+            return Snapshot(tree=self._tree_of(parent), nested=())
+        return snapshot(self.ours, tree, parent, self.ignore, scratch / "index")
+
+    def _tree_of(self, commit: Commit) -> str:
+        return self.ours.run("rev-parse", "--verify", f"{commit}^{{tree}}").line
+
+    def _present(self, commits: tuple[Commit, ...]) -> list[Commit]:
+        return [commit for commit in commits if self.ours.ask("cat-file", "-e", f"{commit}^{{commit}}").status == 0]
+
+    def _is_new(self, found: Snapshot, parents: tuple[Commit, ...]) -> bool:
+        """Whether there is anything that the first parent does not have: changes, or a merge to conclude."""
+        return len(parents) > 1 or found.tree != self._tree_of(parents[0])
+
+    def _is_kept_tree(self, tree: str) -> bool:
+        return any(self._tree_of(Commit(self.ours.run("rev-parse", name).line)) == tree for name in self._kept_names())
+
+    def _kept_names(self) -> list[str]:
+        return [*([self.name] if self.ours.reference(self.name) else []), *self._salvages()]
+
+    def _salvages(self) -> list[str]:
+        """Salvage references that the attempt has."""
+        listing = self.ours.run("for-each-ref", "--format=%(refname)", self.name.rsplit("/", 1)[0]).line
+        return [name for name in listing.splitlines() if name.startswith(f"{self.name}.salvage-")]
+
+    def _unfinished(self, left: Left, found: Snapshot, git_dir: Path, scratch: Path) -> tuple[str, ...]:
+        """Conflicted paths of the merge that nobody has settled."""
+        if left.head is None:
+            return ()
+        pairs = [(left.head, other) for other in left.merging]
+        wish = marker(git_dir)
+        started, merged = (
+            wish.get("start") or wish.get("tip"),
+            wish.get("tip") if wish.get("start") else wish.get("merge"),
+        )
+        if not pairs and isinstance(started, str) and isinstance(merged, str):
+            pairs = [(Commit(started), Commit(merged))]  # we began a merge there; it may be committed by now
+        conflicted: dict[str, None] = {}
+        without_markers: dict[str, None] = {}
+        for one, other in pairs:
+            answer = self.ours.ask("merge-tree", "--write-tree", "-z", "--messages", one, other)
+            if answer.status == 1:
+                result = merge_result(answer.out)
+                conflicted |= dict.fromkeys(result.conflicted)
+                content = result.paths_of_kind("CONFLICT (contents)", "CONFLICT (add/add)")
+                without_markers |= dict.fromkeys(path for path in result.conflicted if path not in content)
+        open_ones = unmerged(self.ours, left.admin, scratch)  # of a cherry-pick or a stash, too
+        marked = with_markers(self.ours, found.tree, tuple({*conflicted, *open_ones}))
+        if not left.merging:
+            return marked
+        return tuple(dict.fromkeys([*marked, *(path for path in without_markers if path in open_ones)]))
+
+    def _commit(self, tree: str, parents: tuple[Commit, ...], text: str, among: list[str]) -> Commit:
+        """A commit of that tree on these parents: the one that an earlier try made, else a new one."""
+        for name in among:
+            made = self.ours.ask("rev-parse", "--quiet", f"{name}^{{tree}}", f"{name}^@", name)
+            lines = made.line.splitlines()
+            if made.status == 0 and lines and lines[:-1] == [tree, *parents]:
+                return Commit(lines[-1])
+        identity = self.ours.with_(env=self.takeover.identity_environment)
+        options = [option for parent in parents for option in ("-p", parent)]
+        stdin = text.encode("utf-8", "backslashreplace")
+        return Commit(identity.run("commit-tree", tree, *options, "-F", "-", stdin=stdin).line)
+
+    def _keep(self, head: Commit) -> None:
+        """The attempt's own reference, here and in the user's repository."""
+        present = self.ours.reference(self.name)
+        if present not in (None, head) and not self.ours.contains(head, present or head):
+            self._salvage(present or head)
+        self.ours.run("update-ref", "-m", "orchestrator", self.name, head)
+        make_durable(self.repositories.place.repo_git, self.name, head)
+        show(self.repositories, self.name, head)
+
+    def _salvage(self, commit: Commit) -> None:
+        """A salvage reference for a commit, unless it has one."""
+        taken = {name: self.ours.reference(name) for name in self._salvages()}
+        name = next((name for name, held in taken.items() if held == commit), "")
+        number = len(taken)
+        while not name:
+            number += 1
+            wanted = f"{self.name}.salvage-{number}"
+            answer = self.ours.ask("update-ref", "-m", "orchestrator", wanted, commit, "0" * len(commit))
+            if answer.status == 0:
+                name = wanted
+            elif self.ours.reference(wanted) is None:
+                raise GitFailed(("update-ref", wanted), answer)
+        make_durable(self.repositories.place.repo_git, name, commit)
+        show(self.repositories, name, commit)
+
+    def _salvage_others(self, left: Left, git_dir: Path, scratch: Path) -> None:
+        """Branches and stash entries that nothing keeps; what cannot be fetched stays in the attempt's folder."""
+        for commit in left.others:
+            if not is_kept(self.ours, commit) and not bring_home(self.repositories, git_dir, commit, scratch):
+                self._salvage(commit)
+
+    def _pack(self, tree: Path, nested: tuple[str, ...]) -> None:
+        pack_nested(tree, nested, self.repositories.place.owner_dir(self.attempt) / "nested-repositories.tar.gz")

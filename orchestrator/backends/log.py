@@ -1,0 +1,141 @@
+"""The daemon's log: JSON lines in a file for programs, coloured lines on stderr for a person in front of it.
+
+What the standard library's `logging` gets (uvicorn, warnings) goes the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from orchestrator.core.redact import redact
+from orchestrator.core.terminal import printable
+from orchestrator.model.errors import OrchestratorError, SettingsError
+
+FILE_BYTES = 10 * 1024 * 1024
+FILES = 5  #: kept beside the one being written
+LEVELS = ("debug", "info", "warning", "error")
+
+_installed: list[logging.Handler] = []
+
+
+def setup_logging(path: Path, *, console: bool, level: str) -> None:
+    """Send every log line from here on to `path`, and with `console` to stderr too. A second call replaces the first.
+
+    Raises: SettingsError for a level that does not exist, OrchestratorError when the file cannot be written.
+    """
+    if level.lower() not in LEVELS:
+        raise SettingsError(
+            f"there is no log level '{level}'", why="it says how much is logged", fix=f"use one of {', '.join(LEVELS)}"
+        )
+    number = logging.getLevelNamesMapping()[level.upper()]
+    stop_logging()
+    handlers: list[logging.Handler] = [_file_handler(path)]
+    if console:
+        handlers.append(_console_handler())
+    root = logging.getLogger()
+    for handler in handlers:
+        root.addHandler(handler)
+    _installed.extend(handlers)
+    root.setLevel(number)
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            *_described(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,  # loggers made at import time follow a later call
+    )
+
+
+def stop_logging() -> None:
+    """Take down what `setup_logging` put up; its files are closed."""
+    logging.captureWarnings(False)
+    while _installed:
+        handler = _installed.pop()
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    structlog.reset_defaults()
+
+
+class _PrivateFile(RotatingFileHandler):
+    """A log file that only we can read, from its first moment."""
+
+    def _open(self) -> Any:
+        def private(name: str, flags: int) -> int:
+            return os.open(name, flags, 0o600)
+
+        return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=private)
+
+
+def _file_handler(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handler = _PrivateFile(path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise OrchestratorError(
+            f"the daemon's log {path} cannot be written",
+            why=error.strerror or str(error),
+            fix="make the file and its folder writable for you",
+        ) from error
+    handler.setFormatter(
+        _formatter(structlog.processors.format_exc_info, _redacted, structlog.processors.JSONRenderer(default=str))
+    )
+    return handler
+
+
+def _console_handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    renderer = structlog.dev.ConsoleRenderer(colors=colours, timestamp_key="at", pad_event_to=24)
+    handler.setFormatter(_formatter(structlog.processors.format_exc_info, _redacted, _made_printable, renderer))
+    return handler
+
+
+def _described() -> list[Processor]:
+    """What every line says, wherever it came from."""
+    return [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
+
+
+def _formatter(*last: Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*_described(), structlog.stdlib.ExtraAdder()],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+    )
+
+
+def _redacted(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    line.pop("color_message", None)  # uvicorn says some things twice
+    return {key: _mapped(value, redact) for key, value in line.items()}
+
+
+def _made_printable(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
+    return {key: _mapped(value, printable) for key, value in line.items()}
+
+
+def _mapped(value: Any, change: Any) -> Any:
+    """A value with every text in it changed; anything that is not plain data becomes text first."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {change(str(key)): _mapped(inner, change) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_mapped(inner, change) for inner in value]
+        case _:
+            return change(str(value))

@@ -1,0 +1,121 @@
+"""The user's own branch moves: only forward, only to a commit that contains it, and never over anybody's work."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from orchestrator.backends.gitrun import Git, Repositories, git_dir_of
+from orchestrator.backends.mirror import bring_to_users, checkouts_of
+from orchestrator.core.gitformats import Checkout
+from orchestrator.model.ids import Commit, PlanId
+from orchestrator.ports import Moved, NotPublished
+
+#: each flag closes a hole: a plain `--ff-only` overwrote an ignored file, and the user's settings may ask for the rest
+_FORWARD = (
+    "merge",
+    "--ff-only",
+    "--no-squash",
+    "--no-autostash",
+    "--no-overwrite-ignore",
+    "--no-stat",
+    "--no-progress",
+)
+
+
+def publish(repositories: Repositories, plan: PlanId, target: str, commit: Commit) -> NotPublished | Moved | None:
+    """Move the target to `commit`; on any doubt leave everything and say why, and the command that does it."""
+    users, name = repositories.users, f"refs/heads/{target}"
+    present = users.reference(name)
+    if present is None:
+        command = f"git branch {shlex.quote(target)} {_shown_as(users, plan, commit)}"
+        return NotPublished(why=f"there is no branch '{target}' any more", command=command)
+    bring_to_users(repositories, commit)
+    if users.contains(present, commit):
+        return None
+    if not users.contains(commit, present):
+        return Moved(actual=present)
+    everywhere = checkouts_of(users)
+    command = f"git merge --ff-only {_shown_as(users, plan, commit)}"
+    for checkout in everywhere:
+        busy = _busy_with(repositories, checkout, target)
+        if busy:
+            why = f"{checkout.path} is {busy} '{target}'"
+            return NotPublished(why=why, command=f"git -C {shlex.quote(checkout.path)} {command.removeprefix('git ')}")
+    inside = [checkout for checkout in everywhere if checkout.branch == name and not checkout.is_bare]
+    if not inside:
+        answer = users.ask("update-ref", "-m", f"orchestrator {plan}: publish", name, commit, present)
+        if users.reference(name) == commit:
+            return None
+        return _refused(
+            repositories, name, commit, answer.err, f"git fetch . {_shown_as(users, plan, commit)}:{target}"
+        )
+    path = Path(inside[0].path)
+    if path != repositories.place.root:
+        command = f"git -C {shlex.quote(str(path))} {command.removeprefix('git ')}"
+    if len(inside) > 1:
+        places = ", ".join(checkout.path for checkout in inside)
+        return NotPublished(why=f"'{target}' is checked out more than once: {places}", command=command)
+    if git_dir_of(path) is None:
+        why = f"'{target}' is checked out in {path}, which is not there"
+        return NotPublished(why=why, command=f"git worktree prune && git branch -f {shlex.quote(target)} {commit}")
+    answer = _forward_git(repositories, path).ask(*_FORWARD, commit)
+    if answer.status == 0 and users.reference(name) == commit:
+        return None
+    return _refused(repositories, name, commit, answer.err or answer.line, command)
+
+
+def _forward_git(repositories: Repositories, path: Path) -> Git:
+    """git in the user's checkout, with the user's configuration except for what could surprise them."""
+    return repositories.checkout(path).with_(
+        settings={"merge.verifySignatures": "false", "advice.diverging": "false", "core.hooksPath": "/dev/null"}
+    )
+
+
+def _refused(
+    repositories: Repositories, name: str, commit: Commit, said: str, command: str
+) -> NotPublished | Moved | None:
+    """What to answer when git did not do it: the target as it is now decides."""
+    users = repositories.users
+    actual = users.reference(name)
+    if actual is None or not users.contains(commit, actual):
+        if actual is not None and users.contains(actual, commit):
+            return None
+        return Moved(actual=actual)
+    why = said.strip() or "git gave no reason"
+    if ".lock': File exists" in said:
+        why = f"another git is at work there, or one that was killed left its lock: {why}"
+    return NotPublished(why=why, command=command)
+
+
+def _busy_with(repositories: Repositories, checkout: Checkout, target: str) -> str:
+    """`rebasing` or `bisecting` when a checkout is in the middle of that with the target; it will set it back."""
+    if checkout.is_bare:
+        return ""
+    git_dir = git_dir_of(Path(checkout.path)) or repositories.place.common_dir
+    for folder in ("rebase-merge", "rebase-apply"):
+        if _first_line(git_dir / folder / "head-name") == f"refs/heads/{target}":
+            return "rebasing"
+    others = _first_lines(git_dir / "rebase-merge" / "update-refs")
+    if f"refs/heads/{target}" in others:
+        return "rebasing"
+    if _first_line(git_dir / "BISECT_START") == target:
+        return "bisecting"
+    return ""
+
+
+def _first_line(path: Path) -> str:
+    return next(iter(_first_lines(path)), "")
+
+
+def _first_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+
+
+def _shown_as(users: Git, plan: PlanId, commit: Commit) -> str:
+    """How the user can name the commit in a command."""
+    branch = f"orchestrator/{plan}"
+    return branch if users.reference(f"refs/heads/{branch}") == commit else commit

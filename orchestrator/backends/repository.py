@@ -1,0 +1,187 @@
+"""The `Repository` port on real git: the one place that calls it, and one method for each promise of the port."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from orchestrator.backends import candidates, collecting, mirror, publish, workspaces
+from orchestrator.backends.gitrun import (
+    GitAnswer,
+    GitCommand,
+    Repositories,
+    inherited_git_environment,
+    strip_git_environment,
+)
+from orchestrator.backends.takeover import Takeover, look, open_ours, read_takeover
+from orchestrator.model.attempt import Workspace
+from orchestrator.model.errors import RepositoryError
+from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, TaskId
+from orchestrator.model.place import Place
+from orchestrator.model.repo import RepoFacts
+from orchestrator.ports import Collected, Conflict, Merged, Moved, NotPublished
+
+__all__ = ["GitRepository", "execute", "strip_git_environment"]
+
+AT_ONCE = 4  #: operations of git; more only make each other slower
+
+T = TypeVar("T")
+
+
+def execute(command: GitCommand) -> GitAnswer:
+    """Run git to its end, in this thread, and give what it said."""
+    from git.cmd import Git
+    from git.exc import GitCommandNotFound
+
+    if not command.cwd.is_dir():
+        # GitPython would fall back on the daemon's own folder, and git would act on whatever is there
+        return GitAnswer(status=128, out=b"", err=f"there is no folder {command.cwd}")
+    foreign = [name for name in os.environ if name.startswith("GIT_") and name not in command.env]
+    argv = ["env", *(f"--unset={name}" for name in foreign)] if foreign else []
+    with tempfile.TemporaryFile() as stdin:
+        if command.stdin is not None:
+            stdin.write(command.stdin)
+            stdin.seek(0)
+        try:
+            status, out, err = Git(command.cwd).execute(
+                [*argv, "git", *command.args],
+                istream=stdin if command.stdin is not None else None,
+                with_extended_output=True,
+                with_exceptions=False,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+                shell=False,
+                env=dict(command.env),
+                umask=command.umask,
+            )
+        except GitCommandNotFound as error:
+            raise RepositoryError(
+                "git cannot be started", why=str(error), fix="install git 2.39 or newer and put it on your PATH"
+            ) from error
+    return GitAnswer(status=status, out=out, err=err)
+
+
+class GitRepository:
+    """Everything git, in worker threads.
+
+    Args:
+        place: where the user's repository and our folders are.
+        inherited: what `strip_git_environment` took away; None: look at this process's environment.
+        umask: for files that the user will see; the daemon's own is stricter.
+    """
+
+    def __init__(self, place: Place, *, inherited: Mapping[str, str] | None = None, umask: int = 0o022) -> None:
+        self._repositories = Repositories(
+            place=place,
+            execute=execute,
+            inherited=inherited_git_environment() if inherited is None else dict(inherited),
+            umask=umask,
+        )
+        self._limiter = CapacityLimiter(AT_ONCE)
+        self._takeover: Takeover | None = None
+
+    async def facts(self, target: str | None) -> RepoFacts:
+        return await self._in_thread(lambda: look(self._repositories, target))
+
+    async def open(self) -> None:
+        def opened() -> Takeover:
+            takeover = read_takeover(self._repositories)
+            open_ours(self._repositories, takeover)
+            return takeover
+
+        self._takeover = await self._in_thread(opened)
+
+    def identity(self) -> dict[str, str]:
+        """The user's identity as environment for git, for agents and for us."""
+        return self._taken().identity_environment
+
+    async def begin_branch(self, plan: PlanId, number: int, target: str) -> tuple[Commit, Commit]:
+        return await self._in_thread(lambda: mirror.begin_branch(self._repositories, plan, number, target))
+
+    async def target_commit(self, target: str) -> Commit:
+        return await self._in_thread(lambda: mirror.target_commit(self._repositories, target))
+
+    async def contains(self, commit: Commit, ancestor: Commit) -> bool:
+        return await self._in_thread(lambda: self._repositories.ours.contains(commit, ancestor))
+
+    async def changed(self, base: Commit, head: Commit) -> tuple[str, ...]:
+        return await self._in_thread(lambda: collecting.changed(self._repositories.ours, base, head))
+
+    async def make_workspace(
+        self,
+        plan: PlanId,
+        task: TaskId,
+        attempt: AttemptId,
+        *,
+        tip: Commit,
+        target: str,
+        start: Commit | None,
+        merge: Commit | None,
+    ) -> Workspace:
+        wanted = workspaces.Wanted(
+            owner=attempt, branch=f"refs/heads/agent/{attempt}", tip=tip, target=target, start=start, merge=merge
+        )
+        return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
+
+    async def checkout(self, candidate: CandidateId, commit: Commit) -> Workspace:
+        wanted = workspaces.Wanted(owner=candidate, branch="", tip=commit, target="", start=None, merge=None)
+        return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
+
+    async def collect(
+        self,
+        workspace: Workspace,
+        plan: PlanId,
+        attempt: AttemptId,
+        *,
+        base: Commit,
+        message: str,
+        trailers: Mapping[str, str],
+        ignore: Sequence[str],
+        keep_only: bool,
+    ) -> Collected:
+        def collected() -> Collected:
+            home = collecting.Homecoming(self._repositories, self._taken(), attempt, ignore=tuple(ignore))
+            return home.collect(workspace, base=base, message=message, trailers=trailers, keep_only=keep_only)
+
+        return await self._in_thread(collected)
+
+    async def merge_candidate(self, parent: Commit, other: Commit, *, message: str, at: datetime) -> Merged | Conflict:
+        return await self._in_thread(
+            lambda: candidates.merge_candidate(self._repositories, self._taken(), parent, other, message=message, at=at)
+        )
+
+    async def land(self, plan: PlanId, new: Commit, old: Commit) -> Moved | None:
+        return await self._in_thread(lambda: candidates.land(self._repositories, plan, new, old))
+
+    async def mirror(self, plan: PlanId, commit: Commit) -> str:
+        return await self._in_thread(lambda: mirror.mirror(self._repositories, plan, commit))
+
+    async def publish(self, plan: PlanId, target: str, commit: Commit) -> NotPublished | Moved | None:
+        return await self._in_thread(lambda: publish.publish(self._repositories, plan, target, commit))
+
+    async def remove(
+        self, plan: PlanId, owner: AttemptId | CandidateId, *, landed: bool, ignore: Sequence[str]
+    ) -> tuple[str, ...]:
+        def removed() -> tuple[str, ...]:
+            if owner.rsplit("/", 1)[-1].startswith("~"):
+                workspaces.to_trash(self._repositories, owner)
+                return ()  # a candidate's commit is kept by a reference, and nobody works in its tree
+            home = collecting.Homecoming(self._repositories, self._taken(), AttemptId(owner), ignore=tuple(ignore))
+            salvage = home.salvage()
+            workspaces.to_trash(self._repositories, owner)
+            return salvage
+
+        return await self._in_thread(removed)
+
+    def _taken(self) -> Takeover:
+        if self._takeover is None:
+            self._takeover = read_takeover(self._repositories)
+        return self._takeover
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await to_thread.run_sync(work, limiter=self._limiter)

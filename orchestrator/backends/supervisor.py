@@ -1,0 +1,599 @@
+"""The parent of one supervised run: it owns the whole process tree, outlives the daemon and leaves an exit record.
+
+`python -I -S supervisor.py RUN_DIR`, standard library only, one thread. On its stdin comes one byte, "go"; on its
+stdout it says "ready" once. What it reads and writes in RUN_DIR:
+
+| file | what |
+|---|---|
+| `spec.json` | what to run; read once, then written again without the values of the environment and the secrets |
+| `lock` | locked (flock) for as long as this process lives |
+| `meta.json` | who supervises, whether the program was started, and its process |
+| `input`, `input.end` | copied to the program's stdin; the second closes it |
+| `output` | what the program wrote, capped, with literal secrets masked |
+| `waiting` | locked by `orch-agent` while it waits for a person; the time limit stands still meanwhile |
+| `exit.json` | how it ended; written when nothing of the process tree is left |
+
+SIGTERM stops the run: TERM to the tree, the grace, then KILL to every descendant until there is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+LINUX = sys.platform == "linux"
+IN_USE, USED, BROKEN = 3, 4, 70  #: our exit statuses: locked by another; has run before; our bug
+
+CHUNK = 64 * 1024
+TAIL = 4096  #: of what is dropped, so much of the end is shown after all: errors stand there
+LOCK_WAIT_S = 2.0  #: those who only look hold the lock for an instant
+LOOK_S = 1.0  #: how often we look whether the program waits for a person
+INPUT_S = 0.2  #: how often we look for more input while it is open
+LINGER_S = 1.0  #: what a program leaves behind may end by itself for so long
+MASK = b"[secret]"
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def prctl(option: int, value: int) -> None:
+    """Set an attribute of this process, where the system has such a thing."""
+    if LINUX:
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+# ---- files ----
+
+
+def write_record(name: str, data: dict[str, Any], *, durable: bool = True) -> None:
+    """Write a JSON file in one piece: after a crash there is the old one or the new one."""
+    new = f".{name}.new"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(fd, "w", encoding="ascii") as file:
+        json.dump(data, file)
+        file.flush()
+        if durable:
+            os.fsync(fd)
+    os.replace(new, name)
+    if durable:
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def is_locked(name: str) -> bool:
+    """Whether somebody holds a lock on that file."""
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def take_lock() -> bool:
+    """Lock the run folder until this process ends. False: another supervisor has it."""
+    fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    until = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+
+
+# ---- processes ----
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rsplit(b")", 1)[1].split()[19])
+    except OSError:
+        return 0
+
+
+def boot_id() -> str:
+    """The name of this boot of the machine; empty where the system does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Every process below that one, parents first."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            children = [int(word) for word in file.read().split()]
+    except OSError:
+        return
+    for child in children:
+        yield child
+        yield from descendants(child)
+
+
+def signal_tree(group: int, *signals: int) -> None:
+    """Send signals to everything that descends from us; where the system cannot list that, to the program's group."""
+    for number in signals:
+        if LINUX:
+            for pid in list(descendants(os.getpid())):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+        else:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, number)
+
+
+# ---- output ----
+
+
+class Masker:
+    """Takes literal secrets out of a stream, wherever it is cut into chunks.
+
+    A value of fewer than 4 bytes is left alone, for masking it would hide the output. Of a value with several lines
+    each longer line is a secret too.
+    """
+
+    def __init__(self, secrets: list[str]) -> None:
+        values = {part for secret in secrets for part in (secret, *(s for s in secret.splitlines() if len(s) >= 8))}
+        self._secrets = [raw for raw in (value.encode("utf-8", "surrogateescape") for value in values) if len(raw) >= 4]
+        self._longest = max(map(len, self._secrets), default=0)
+        self._held = b""  #: the end of the stream so far, when it may be the beginning of a secret
+        self._covered = 0  #: bytes at its beginning that belong to a secret whose mask is already written
+
+    def feed(self, data: bytes, *, last: bool = False) -> bytes:
+        """What may be shown of the stream so far unseen."""
+        if not self._secrets:
+            return data
+        data = self._held + data
+        spans = self._spans(data)
+        until = len(data) if last else self._doubtful_from(data)
+        shown, at, covered = [], 0, 0
+        for start, end in spans:
+            if start >= until:
+                break
+            shown.append(data[at:start])
+            if not (start == 0 and self._covered):
+                shown.append(MASK)
+            at, covered = min(end, until), max(0, end - until)
+        shown.append(data[at:until])
+        self._held, self._covered = data[until:], covered
+        return b"".join(shown)
+
+    def _spans(self, data: bytes) -> list[tuple[int, int]]:
+        """Where secrets are, in order; secrets that overlap or touch are one span."""
+        found = [(0, self._covered)] if self._covered else []
+        for secret in self._secrets:
+            at = data.find(secret)
+            while at >= 0:
+                found.append((at, at + len(secret)))
+                at = data.find(secret, at + 1)
+        merged: list[tuple[int, int]] = []
+        for start, end in sorted(found):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+            else:
+                merged.append((start, end))
+        return merged
+
+    def _doubtful_from(self, data: bytes) -> int:
+        """The first place from which the rest of the data may be the beginning of a secret."""
+        first = len(data)
+        for secret in self._secrets:
+            at = data.find(secret[:1], max(0, len(data) - len(secret) + 1))
+            while 0 <= at < first:
+                if secret.startswith(data[at:]):
+                    first = at
+                    break
+                at = data.find(secret[:1], at + 1)
+        return first
+
+
+class Output:
+    """The capped `output` file. Never refuses anything: what it cannot keep it counts."""
+
+    def __init__(self, limit: int, secrets: list[str]) -> None:
+        self._fd = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        self._limit = limit
+        self._room = limit
+        self._masker = Masker(secrets)
+        self._tail = b""
+        self.dropped = 0
+        self.trouble = ""  #: why it could not be written
+
+    def write(self, data: bytes, *, last: bool = False) -> None:
+        """Keep a chunk of what the program wrote."""
+        data = self._masker.feed(data, last=last)
+        kept = data[: self._room]
+        written = self._append(kept)
+        self._room -= written
+        if written < len(kept):
+            self._room = 0  # the file ends here, so that it never has a hole
+        if written < len(data):
+            self.dropped += len(data) - written
+            self._tail = (self._tail + data[written:])[-TAIL:]
+
+    def close(self) -> None:
+        """Write what was held back and, if something was dropped, say so and show its end."""
+        self.write(b"", last=True)
+        if self.dropped:
+            shown = len(self._tail)
+            self.dropped -= shown
+            note = f"\n[orchestrator: {self.dropped} bytes dropped here, output is kept up to {self._limit} bytes"
+            note += f"; the last {shown} bytes were]\n"
+            if self._append(note.encode() + self._tail + b"\n") == 0:
+                self.dropped += shown
+        os.close(self._fd)
+
+    def _append(self, data: bytes) -> int:
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(self._fd, data[done:])
+        except OSError as error:
+            self.trouble = f"the output could not be written: {error.strerror}"
+        return done
+
+
+# ---- the run ----
+
+
+class NotStarted(Exception):
+    """The program could not be started; says why."""
+
+
+class Run:
+    """One program and everything that descends from it."""
+
+    def __init__(self, spec: dict[str, Any], meta: dict[str, Any], wake: int, stop: list[bool]) -> None:
+        self._spec = spec
+        self._meta = meta
+        self._wake = wake
+        self._poll = select.poll()
+        self._poll.register(wake, select.POLLIN)
+        self._output = Output(spec["output_limit_bytes"], spec["secrets"])
+        self._source = -1  #: the program's output, to be read; -1: over
+        self._sink = -1  #: the program's input, to be written; -1: over
+        self._pending = b""
+        self._copied = 0  #: bytes of `input` that were read
+        self._group = 0
+        self._status: int | None = None  #: of the program; None while it runs
+        self._why = "exit"
+        self._kill_at: float | None = None  #: None until the tree has been asked to end
+        self._kill_pause = 0.02
+        self._used = 0.0  #: seconds of the time limit
+        self._looked_at = 0.0
+        self._stop = stop  #: whether SIGTERM has come
+
+    def start(self) -> None:
+        """Start the program. Raises: NotStarted."""
+        given, sink = (os.open(os.devnull, os.O_RDONLY), -1) if self._spec["stdin"] == "none" else os.pipe()
+        source, written = os.pipe()
+        trouble, told = os.pipe()
+        supervisor = os.getpid()
+        self._group = os.fork()
+        if self._group == 0:
+            become(self._spec, supervisor, given, written, told)
+        for fd in (given, written, told):
+            os.close(fd)
+        with open(trouble, "rb") as file:  # ends when the program runs, or could not
+            why = file.read().decode(errors="replace")
+        if why:
+            os.waitpid(self._group, 0)
+            self._output.close()
+            raise NotStarted(why)
+        self._source, self._sink = source, sink
+        os.set_blocking(source, False)
+        self._poll.register(source, select.POLLIN)
+        if sink >= 0:
+            os.set_blocking(sink, False)
+        self._looked_at = time.monotonic()
+        self._meta["agent"] = {"pid": self._group, "start_time": start_time(self._group)}
+        write_record("meta.json", self._meta, durable=False)
+
+    def attend(self) -> dict[str, Any]:
+        """Keep the program's pipes moving and its time until nothing of it is left. Returns: the exit record."""
+        while not self._all_gone():
+            now = time.monotonic()
+            self._keep_time(now)
+            self._end_tree(now)
+            self._copy_input()
+            for fd, _ in self._poll.poll(self._pause(now) * 1000):
+                if fd == self._wake:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(fd, CHUNK)
+                elif fd == self._source:
+                    self._copy_output()
+        while self._source >= 0 and self._copy_output():
+            pass  # somebody outside the tree may still hold the other end, so not until its end
+        self._output.close()
+        assert self._status is not None
+        code = os.waitstatus_to_exitcode(self._status)
+        return exit_record(self._why, code, self._output.dropped, self._detail(code))
+
+    def _detail(self, code: int) -> str:
+        said = []
+        if self._why == "timeout":
+            said.append(f"it ran longer than its time limit of {self._spec['timeout_s']:g} s")
+        elif code < 0:
+            said.append(f"ended by signal {-code} ({signal.strsignal(-code)})")
+        if self._output.trouble:
+            said.append(self._output.trouble)
+        return "; ".join(said)
+
+    def _all_gone(self) -> bool:
+        """Take the exit status of every process that ended. Orphans of the tree come to us, so none is forgotten."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self._group:
+                self._status = status
+
+    def _keep_time(self, now: float) -> None:
+        """Count the time that passed, unless the program waited for a person."""
+        left = self._spec["timeout_s"] - self._used
+        if self._status is None and now - self._looked_at >= min(LOOK_S, left, self._spec["timeout_s"] / 10):
+            if not is_locked("waiting"):
+                self._used += now - self._looked_at
+            self._looked_at = now
+
+    def _end_tree(self, now: float) -> None:
+        """Ask the tree to end when it is time, and kill it when it does not."""
+        if self._kill_at is None:
+            wait = self._spec["grace_s"]
+            if self._status is not None:
+                wait = min(wait, LINGER_S)
+            elif self._stop[0]:
+                self._why = "stopped"
+            elif self._used >= self._spec["timeout_s"]:
+                self._why = "timeout"
+            else:
+                return
+            signal_tree(self._group, signal.SIGTERM, signal.SIGCONT)  # what is suspended cannot hear otherwise
+            self._kill_at = now + wait
+        if self._status is not None:
+            self._kill_at = min(self._kill_at, now + LINGER_S)
+        if now >= self._kill_at:
+            signal_tree(self._group, signal.SIGKILL)
+            self._kill_at = now + self._kill_pause
+            self._kill_pause = min(1.0, 2 * self._kill_pause)
+
+    def _pause(self, now: float) -> float:
+        """Seconds until something has to be done, if nothing happens."""
+        due = [LOOK_S]
+        if self._kill_at is not None:
+            due.append(self._kill_at - now)
+        elif self._status is None:
+            timeout = self._spec["timeout_s"]
+            due.append(self._looked_at + min(LOOK_S, timeout - self._used, timeout / 10) - now)
+        if self._sink >= 0 and not self._pending:
+            due.append(INPUT_S)
+        return max(0.001, min(due))
+
+    def _copy_output(self) -> bool:
+        """Keep one chunk of output. Returns: whether there was any."""
+        try:
+            data = os.read(self._source, CHUNK)
+        except BlockingIOError:
+            return False
+        if data:
+            self._output.write(data)
+            return True
+        self._poll.unregister(self._source)
+        os.close(self._source)
+        self._source = -1
+        return False
+
+    def _copy_input(self) -> None:
+        """Give the program what it takes of its input, without ever waiting for it."""
+        while self._sink >= 0:
+            if not self._pending:
+                over = os.path.exists("input.end")  # looked at first: what was written before it must not be missed
+                self._pending = self._more_input()
+                if not self._pending:
+                    if over:
+                        self._close_input()
+                    return
+            try:
+                self._pending = self._pending[os.write(self._sink, self._pending) :]
+            except BlockingIOError:
+                self._poll.register(self._sink, select.POLLOUT)
+                return
+            except OSError:  # the program does not want it, which is its own affair
+                self._close_input()
+                return
+            with contextlib.suppress(KeyError):
+                self._poll.unregister(self._sink)
+
+    def _more_input(self) -> bytes:
+        try:
+            fd = os.open("input", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return b""
+        try:
+            data = os.pread(fd, CHUNK, self._copied)
+        except OSError:
+            return b""
+        finally:
+            os.close(fd)
+        self._copied += len(data)
+        return data
+
+    def _close_input(self) -> None:
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(self._sink)
+        os.close(self._sink)
+        self._sink, self._pending = -1, b""
+
+
+def become(spec: dict[str, Any], supervisor: int, given: int, written: int, told: int) -> NoReturn:
+    """Turn this forked process into the program; what hinders that is written to `told`."""
+    step = f"cannot start '{spec['argv'][0]}'"
+    try:
+        os.setsid()
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != supervisor:
+            os._exit(127)
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals():
+            with contextlib.suppress(OSError, ValueError):
+                signal.signal(number, signal.SIG_DFL)  # what is ignored would stay ignored in the program
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        for standard, fd in enumerate((given, written, written)):
+            os.dup2(fd, standard)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("500")  # when memory runs out, the program goes before its supervisor
+        os.umask(spec.get("umask", 0o022))
+        step = f"cannot enter the folder {spec['cwd']}"
+        os.chdir(spec["cwd"])
+        step = f"cannot start '{spec['argv'][0]}'"
+        os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
+    except OSError as error:
+        why = error.strerror
+        if error.errno == errno.E2BIG:
+            why = "its arguments are too long for the system; give the text by stdin or by a file"
+        elif error.errno == errno.ENOENT and step.startswith("cannot start") and "/" not in spec["argv"][0]:
+            why = f"no such program on the PATH ({spec['env'].get('PATH', '')})"
+        os.write(told, f"{step}: {why}".encode(errors="replace"))
+    except BaseException as error:
+        os.write(told, f"{step}: {error}".encode(errors="replace"))
+    finally:
+        os._exit(127)
+
+
+def exit_record(why: str, code: int | None = None, dropped: int = 0, detail: str = "") -> dict[str, Any]:
+    return {"why": why, "code": code, "dropped_bytes": dropped, "detail": detail}
+
+
+def leave(record: dict[str, Any], is_wanted_now: list[bool]) -> None:
+    """Write the exit record, however long the disk is full; a folder that is gone needs none."""
+    while True:
+        try:
+            return write_record("exit.json", record)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if is_wanted_now[0]:
+                raise
+            time.sleep(1)
+
+
+def go_given(wake: int, stop: list[bool]) -> bool:
+    """Wait for the go-byte. False: whoever started us went away, or does not want it any more."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    poll.register(wake, select.POLLIN)
+    while not stop[0]:
+        if any(fd == 0 for fd, _ in poll.poll()):
+            return os.read(0, 1) != b""
+        with contextlib.suppress(BlockingIOError):
+            os.read(wake, CHUNK)
+    return False
+
+
+def detach() -> tuple[int, list[bool]]:
+    """Keep nothing of whoever started us but the two pipes.
+
+    Returns: a pipe that becomes readable at every signal, and whether SIGTERM has come.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    with contextlib.suppress(OSError):
+        os.setsid()
+    os.closerange(3, 65536)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    os.umask(0o077)
+    stop = [False]
+    wake, wakes = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: stop.__setitem__(0, True))
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    return wake, stop
+
+
+def supervise(run_dir: str) -> int:
+    os.chdir(run_dir)
+    wake, stop = detach()
+    if not take_lock():
+        return IN_USE
+    if os.path.exists("meta.json") or os.path.exists("exit.json"):
+        return USED
+    with open("spec.json", encoding="ascii") as file:
+        spec = json.load(file)
+    public = spec | {"env": sorted(spec["env"]), "secrets": len(spec["secrets"])}
+    write_record("spec.json", public, durable=False)
+    me = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
+    meta: dict[str, Any] = {"supervisor": me, "started": False, "agent": None}
+    write_record("meta.json", meta, durable=False)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with contextlib.suppress(OSError):
+        os.write(1, b"ready\n")
+    hush(1)
+    if not go_given(wake, stop):
+        leave(exit_record("never_started"), stop)
+        return 0
+    hush(0)
+    meta["started"] = True
+    write_record("meta.json", meta)  # before the program: after a crash nobody may think that it never ran
+    run = Run(spec, meta, wake, stop)
+    try:
+        run.start()
+    except NotStarted as error:
+        leave(exit_record("not_found", detail=str(error)), stop)
+        return 0
+    leave(run.attend(), stop)
+    return 0
+
+
+def hush(fd: int) -> None:
+    """Let go of a pipe to whoever started us."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, fd)
+    os.close(nothing)
+
+
+def main(argv: list[str]) -> int:
+    try:
+        return supervise(argv[1])
+    except BaseException:
+        signal_tree(0, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            import traceback
+
+            with open("supervisor.log", "a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+        return BROKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

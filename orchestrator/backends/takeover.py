@@ -1,0 +1,251 @@
+"""The user's repository looked at, their git configuration read by an allow-list, and `repo.git`, which gets it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.backends.gitrun import GitFailed, Repositories
+from orchestrator.core.gitformats import (
+    OLDEST_GIT,
+    config_text,
+    directories_of,
+    identity_of,
+    listed_settings,
+    shown,
+    taken_settings,
+    text_of,
+    tree_entries,
+    version_of,
+)
+from orchestrator.model.errors import RepositoryError
+from orchestrator.model.repo import RepoFacts
+
+#: used where the user has none; the assessment says that it is missing
+_NOBODY = ("orchestrator", "orchestrator@localhost")
+
+#: of every repository that we make: nothing runs by itself and nothing goes away
+_OURS = {
+    "core.bare": "true",
+    "core.hooksPath": "/dev/null",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "commit.gpgSign": "false",
+}
+_TRUSTED = {
+    **_OURS,
+    "core.fsync": "all",
+    "gc.pruneExpire": "never",
+    "transfer.fsckObjects": "true",
+    "uploadpack.allowAnySHA1InWant": "true",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Takeover:
+    """What our repositories take over from the user's."""
+
+    identity: tuple[str, str]  #: name and e-mail
+    has_identity: bool
+    settings: dict[str, str]
+    excludes: bytes  #: contents of the user's core.excludesFile
+    attributes: bytes  #: contents of the user's core.attributesFile
+    info_exclude: bytes
+    info_attributes: bytes
+    object_format: str
+
+    @property
+    def identity_environment(self) -> dict[str, str]:
+        name, email = self.identity
+        return {
+            "GIT_AUTHOR_NAME": name,
+            "GIT_AUTHOR_EMAIL": email,
+            "GIT_COMMITTER_NAME": name,
+            "GIT_COMMITTER_EMAIL": email,
+        }
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """For the assessment: what is taken over, in git's names."""
+        told = dict(self.settings)
+        if self.has_identity:
+            told["user.name"], told["user.email"] = self.identity
+        for name, content in (("core.excludesFile", self.excludes), ("core.attributesFile", self.attributes)):
+            if content:
+                told[name] = f"its {len(content.splitlines())} lines"
+        return told
+
+    def configuration(self, git_dir: Path, *, trusted: bool) -> str:
+        """The `config` file of one of our repositories."""
+        name, email = self.identity
+        settings = {"core.repositoryFormatVersion": "0" if self.object_format == "sha1" else "1"}
+        if self.object_format != "sha1":
+            settings["extensions.objectFormat"] = self.object_format
+        settings |= self.settings | (_TRUSTED if trusted else _OURS)
+        settings |= {"core.excludesFile": str(git_dir / "info/user-excludes")}
+        settings |= {"core.attributesFile": str(git_dir / "info/user-attributes")}
+        settings |= {"user.name": name, "user.email": email}
+        if not trusted:
+            settings["core.logAllRefUpdates"] = "true"  # off by default in a bare one, and agents look things up there
+        return config_text(settings)
+
+    def write(self, git_dir: Path, *, trusted: bool = False) -> None:
+        """Put the configuration and its files into one of our repositories."""
+        info = git_dir / "info"
+        info.mkdir(exist_ok=True)
+        for name, content in (
+            ("user-excludes", self.excludes),
+            ("user-attributes", self.attributes),
+            ("exclude", self.info_exclude),
+            ("attributes", self.info_attributes),
+        ):
+            write_whole(info / name, content)
+        text = self.configuration(git_dir, trusted=trusted)
+        write_whole(git_dir / "config", text.encode("utf-8", "surrogateescape"))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A file that is either as before or complete."""
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)
+
+
+def read_takeover(repositories: Repositories) -> Takeover:
+    """Ask the user's git, as the user would run it, what counts here."""
+    view = repositories.users_view
+    listed = listed_settings(view.run("config", "--list", "-z", "--includes").out)
+    ident = view.ask("var", "GIT_AUTHOR_IDENT")
+    identity = identity_of(ident.line) if ident.status == 0 else None
+    object_format = view.ask("rev-parse", "--show-object-format")
+    info = repositories.place.common_dir / "info"
+    return Takeover(
+        identity=identity or _NOBODY,
+        has_identity=identity is not None,
+        settings=taken_settings(listed),
+        excludes=_users_file(repositories, listed, "excludesfile", "ignore"),
+        attributes=_users_file(repositories, listed, "attributesfile", "attributes"),
+        info_exclude=_read(info / "exclude"),
+        info_attributes=_read(info / "attributes"),
+        object_format=object_format.line if object_format.status == 0 else "sha1",
+    )
+
+
+def _users_file(repositories: Repositories, listed: dict[str, str], key: str, default: str) -> bytes:
+    """Contents of a file that the configuration names, or of the one git reads when it names none."""
+    if f"core.{key}" in listed:
+        named = repositories.users_view.ask("config", "--type=path", "--get", f"core.{key}")
+        return _read(repositories.place.root / text_of(named.out).removesuffix("\n")) if named.status == 0 else b""
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return _read(Path(home) / "git" / default)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def look(repositories: Repositories, target: str | None) -> RepoFacts:
+    """Everything the assessment needs to know of the user's repository; works before anything of ours is there."""
+    version = git_version(repositories)
+    view, users = repositories.users_view, repositories.users
+    head = view.ask("symbolic-ref", "--quiet", "HEAD")
+    current = head.line.removeprefix("refs/heads/") if head.status == 0 else None
+    asked = current or "" if target is None else target
+    listing = users.run("for-each-ref", "--format=%(refname)", "refs/heads/").line
+    commit = users.reference(f"refs/heads/{asked}") if asked else None
+    entries = tree_entries(users.run("ls-tree", "-r", "-z", "--full-tree", commit).out) if commit else ()
+    takeover = read_takeover(repositories)
+    return RepoFacts(
+        root=str(repositories.place.root),
+        common_dir=str(repositories.place.common_dir),
+        current_branch=current,
+        branches=frozenset(shown(name.removeprefix("refs/heads/")) for name in listing.splitlines()),
+        target=asked,
+        target_commit=commit,
+        files=frozenset(shown(entry.path) for entry in entries),
+        directories=frozenset(shown(path) for path in directories_of(entry.path for entry in entries)),
+        submodules=frozenset(shown(entry.path) for entry in entries if entry.is_submodule),
+        is_shallow=view.run("rev-parse", "--is-shallow-repository").line == "true",
+        is_bare=view.run("rev-parse", "--is-bare-repository").line == "true",
+        has_identity=takeover.has_identity,
+        git_version=version,
+        config=takeover.shown,
+    )
+
+
+def git_version(repositories: Repositories) -> tuple[int, int]:
+    """The version of git. Raises: RepositoryError when it is too old for us."""
+    said = repositories.users.with_(cwd=repositories.place.common_dir).run("version").line
+    version = version_of(said)
+    if version is None or version < OLDEST_GIT:
+        raise RepositoryError(
+            f"this git is too old: {said}",
+            why="candidates are merged by `git merge-tree --write-tree` as git 2.39 has it",
+            fix="install git 2.39 or newer",
+        )
+    return version
+
+
+def open_ours(repositories: Repositories, takeover: Takeover) -> None:
+    """Make `repo.git` if it is not there, write the configuration anew, and clear what a killed git of ours left."""
+    git_version(repositories)
+    place = repositories.place
+    place.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.rmtree(place.state_dir / "tmp", ignore_errors=True)  # private indexes and the like; nothing of anybody's
+    if not place.repo_git.is_dir():
+        _clone(repositories)
+    for lock in place.repo_git.rglob("*.lock"):
+        lock.unlink(missing_ok=True)  # only the daemon's git works in there, and we are the only daemon
+    takeover.write(place.repo_git, trusted=True)
+    fetch_users(repositories)
+
+
+def _clone(repositories: Repositories) -> None:
+    """A bare clone by hard links, complete or not there at all."""
+    place = repositories.place
+    fresh = place.state_dir / "repo.git.new"
+    shutil.rmtree(fresh, ignore_errors=True)  # half made, so nothing has ever been kept in it
+    users = repositories.ours.with_(cwd=place.state_dir)
+    last: GitFailed | None = None
+    for manner in ("--local", "--no-local"):  # git refuses links when the user's object folder is a symbolic link
+        answer = users.ask("clone", "--bare", "--quiet", manner, "--", str(place.common_dir), str(fresh))
+        if answer.status == 0:
+            break
+        last = GitFailed(("clone", "--bare"), answer)
+        shutil.rmtree(fresh, ignore_errors=True)
+    else:
+        assert last is not None
+        raise last
+    fresh.rename(place.repo_git)
+
+
+def fetch_users(repositories: Repositories) -> None:
+    """Bring the user's branches and tags, and what they last saw of `origin`, into `repo.git`.
+
+    Those that are gone there go here: a branch `a` that stayed would stand in the way of `a/b`.
+    """
+    # their history is theirs: an old commit that fsck dislikes is no reason to refuse it
+    trusting = repositories.ours.with_(settings={"fetch.fsckObjects": "false", "transfer.fsckObjects": "false"})
+    trusting.run(
+        "fetch",
+        "--quiet",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-recurse-submodules",
+        "--update-shallow",
+        "--prune",
+        "--",
+        str(repositories.place.common_dir),
+        "+refs/heads/*:refs/heads/*",
+        "+refs/tags/*:refs/tags/*",
+        "+refs/remotes/origin/*:refs/remotes/origin/*",
+    )

@@ -1,0 +1,161 @@
+"""Small repositories with one worktree each: made for attempts and candidates, and moved to the trash."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
+from orchestrator.backends.takeover import Takeover, write_whole
+from orchestrator.core.gitformats import alternates_line, is_commit_id, listed_settings, packed_refs_text, tree_entries
+from orchestrator.model.attempt import Workspace
+from orchestrator.model.ids import AttemptId, CandidateId, Commit
+
+MARKER = "orchestrator.json"  #: written last: a git folder that has it is complete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A workspace as it is asked for. Without branch: detached at `tip`, for checks, and always fresh."""
+
+    owner: AttemptId | CandidateId
+    branch: str  #: full name
+    tip: Commit
+    target: str
+    start: Commit | None
+    merge: Commit | None
+
+    @property
+    def first(self) -> Commit:
+        """Where the worktree begins."""
+        return self.start or self.tip
+
+    @property
+    def other(self) -> Commit | None:
+        """What is merged in and left uncommitted."""
+        return self.tip if self.start else self.merge
+
+
+def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Workspace:
+    """The workspace: as it is when it was finished for the same wish, else made anew, the leftovers in the trash."""
+    place = repositories.place
+    git_dir, tree = place.git_dir(wanted.owner), place.worktree(wanted.owner)
+    workspace = Workspace(path=str(tree), git_dir=str(git_dir), branch=wanted.branch)
+    if wanted.branch and tree.is_dir() and marker(git_dir) == _wish(wanted):
+        return workspace
+    to_trash(repositories, wanted.owner)
+    _make_git_dir(repositories, takeover, wanted, git_dir)
+    for folder in (place.worktrees, tree.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    git = repositories.small(git_dir)
+    how = ["-b", wanted.branch.removeprefix("refs/heads/")] if wanted.branch else ["--detach"]
+    git.run("worktree", "add", "--quiet", "--no-checkout", *how, "--", str(tree), wanted.first)
+    in_tree = repositories.small(git_dir_of(tree) or git_dir, tree)
+    in_tree.run("reset", "--quiet", "--hard", wanted.first)
+    _fill_submodules(repositories, in_tree, wanted.first)
+    if wanted.other is not None:
+        _merge(in_tree, wanted.other)
+    write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode())
+    return workspace
+
+
+def marker(git_dir: Path) -> dict[str, object]:
+    """What a finished workspace was made for; empty when it is not finished."""
+    try:
+        found = json.loads((git_dir / MARKER).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _wish(wanted: Wanted) -> dict[str, object]:
+    return {name: value for name, value in asdict(wanted).items() if name != "target"}
+
+
+def _make_git_dir(repositories: Repositories, takeover: Takeover, wanted: Wanted, git_dir: Path) -> None:
+    """A bare repository that borrows its objects, written as files: one process fewer for each attempt."""
+    ours = repositories.place.repo_git
+    for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+        (git_dir / folder).mkdir(mode=0o755, parents=True)
+    objects = alternates_line(str(ours / "objects"))
+    (git_dir / "objects/info/alternates").write_text(objects, errors="surrogateescape")
+    if (ours / "shallow").exists():
+        (git_dir / "shallow").write_bytes((ours / "shallow").read_bytes())
+    refs = {}
+    listing = repositories.ours.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/tags", "refs/remotes")
+    for line in listing.line.splitlines():
+        object_id, _, name = line.partition(" ")
+        if is_commit_id(object_id):
+            refs[name] = object_id
+    if wanted.target:
+        commit = repositories.ours.reference(f"refs/heads/{wanted.target}")
+        if commit is not None:
+            refs[f"refs/heads/{wanted.target}"] = commit
+    (git_dir / "packed-refs").write_text(packed_refs_text(refs), errors="surrogateescape")
+    (git_dir / "HEAD").write_text(f"ref: refs/heads/{wanted.target or 'main'}\n", errors="surrogateescape")
+    takeover.write(git_dir)
+
+
+def _merge(in_tree: Git, other: Commit) -> None:
+    """Merge without committing; a conflict stays in the files, for whoever works here."""
+    head = in_tree.run("rev-parse", "--verify", "HEAD").line
+    if in_tree.contains(head, other):
+        return
+    answer = in_tree.ask("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify-signatures", other)
+    if answer.status not in (0, 1) or in_tree.ask("rev-parse", "--verify", "--quiet", "MERGE_HEAD").status != 0:
+        raise GitFailed(("merge", "--no-commit"), answer)
+
+
+def _fill_submodules(repositories: Repositories, in_tree: Git, commit: Commit) -> None:
+    """Check submodules out from what the user has of them; what the user does not have stays an empty folder."""
+    tree = in_tree.work_tree
+    assert tree is not None
+    if not (tree / ".gitmodules").is_file():
+        return
+    if not any(entry.is_submodule for entry in tree_entries(in_tree.run("ls-tree", "-r", "-z", commit).out)):
+        return
+    listed = listed_settings(in_tree.ask("config", "--file", ".gitmodules", "--list", "-z").out)
+    modules = repositories.place.common_dir / "modules"
+    for key, path in listed.items():
+        section, _, rest = key.partition(".")
+        name, _, field = rest.rpartition(".")
+        if section != "submodule" or field != "path" or not name or ".." in name.split("/"):
+            continue
+        if (modules / name / "HEAD").is_file():
+            here = Git(execute=in_tree.execute, cwd=tree, umask=in_tree.umask)  # `git submodule` finds its own way
+            local = here.with_(settings={f"submodule.{name}.url": str(modules / name)})
+            local.ask("submodule", "--quiet", "update", "--init", "--", path)
+
+
+def to_trash(repositories: Repositories, owner: AttemptId | CandidateId) -> None:
+    """Move what is there of a tree and its repository out of the way; nothing is deleted."""
+    place = repositories.place
+    tree, git_dir = place.worktree(owner), place.git_dir(owner)
+    if not os.path.lexists(tree) and not os.path.lexists(git_dir):
+        return
+    folder = _numbered(place.trash / owner)
+    if os.path.lexists(tree):
+        tree.rename(folder / "tree")
+    if os.path.lexists(git_dir):
+        try:
+            git_dir.rename(folder / "git")
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            git_dir.rename(_numbered(place.state_dir / "trash" / owner) / "git")
+
+
+def _numbered(folder: Path) -> Path:
+    """A new folder below this one, named by the next free number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        try:
+            (folder / str(number)).mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder / str(number)

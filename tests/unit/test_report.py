@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.core.report import lane_of, phase_of, task_view
+from orchestrator.core.schedule import waits_for
+from orchestrator.model.agent import Asked
+from orchestrator.model.fact import CancelAsked, PauseAsked
+from orchestrator.model.ids import TaskId
+from orchestrator.model.run import Lane, PlanPhase, TaskState
+from tests.fakes.world import CRASH, Script, World, a_plan, a_task
+
+
+@pytest.mark.parametrize(
+    ("state", "lane"),
+    [
+        (TaskState.PENDING, Lane.PLANNED),
+        (TaskState.BACKOFF, Lane.PLANNED),
+        (TaskState.RUNNING, Lane.DOING),
+        (TaskState.FOR_REVIEW, Lane.FOR_REVIEW),
+        (TaskState.QUEUED, Lane.MERGING),
+        (TaskState.GATING, Lane.MERGING),
+        (TaskState.ESCALATED, Lane.BLOCKED),
+        (TaskState.FAILED, Lane.BLOCKED),
+        (TaskState.LANDED, Lane.DONE),
+        (TaskState.CANCELLED, Lane.CANCELLED),
+    ],
+)
+def test_each_state_has_its_lane(state: TaskState, lane: Lane) -> None:
+    run = World(a_plan(a_task("one"))).plan_run
+    assert lane_of(run, replace(run.tasks[TaskId("one")], state=state)) is lane
+
+
+def test_a_task_behind_one_that_was_cancelled_is_blocked() -> None:
+    world = World(a_plan(a_task("one"), a_task("two", depends_on=(TaskId("one"),)), a_task("three")))
+    world.hold = lambda _: True
+    world.give(CancelAsked(task_id=TaskId("one"), by="me"))
+    assert lane_of(world.plan_run, world.task("two")) is Lane.BLOCKED
+    assert "'one'" in next(waits_for(world.state, world.plan_run, world.task("two")))
+
+
+def test_a_live_agent_that_asks_is_shown_blocked_and_says_on_whom() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(hangs=True, reports=(Asked(question_id="q", text="?"),))]
+    world.run()
+    view = task_view(world.state, world.plan_run, world.task("one"), 0)
+    assert (view.state, view.lane) == (TaskState.RUNNING, Lane.BLOCKED)
+    assert "inbox i1" in (view.waiting_for or "")
+    assert phase_of(world.state, world.plan_run) is PlanPhase.BLOCKED
+
+
+def test_only_a_task_out_of_retries_counts_as_failed() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.scripts["one"] = [Script(exit=CRASH)] * 4
+    world.scripts["two"] = [Script(changed=())] * 2
+    world.run()
+    views = {t: task_view(world.state, world.plan_run, world.task(t), 0) for t in ("one", "two")}
+    assert (views["one"].failed, views["two"].failed) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        pytest.param(a_plan(a_task("x", files=["a"]), a_task("one", files=["a"])), "'x' (running) holds", id="a file"),
+        pytest.param(a_plan(a_task("x"), a_task("one"), parallel=1), "1 of 1 attempts", id="parallel"),
+        pytest.param(a_plan(a_task("x"), a_task("one", depends_on=(TaskId("x"),))), "depends on 'x'", id="dependency"),
+    ],
+)
+def test_why_says_what_a_pending_task_waits_for(plan: object, words: str) -> None:
+    world = World(plan)  # type: ignore[arg-type]
+    world.scripts["x"] = [Script(hangs=True)]
+    world.run()
+    assert words in " ".join(waits_for(world.state, world.plan_run, world.task("one")))
+
+
+def test_why_names_a_paused_plan() -> None:
+    world = World(a_plan(a_task("one")))
+    world.give(PauseAsked(by="me"))
+    world.run()
+    assert "paused" in " ".join(waits_for(world.state, world.plan_run, world.task("one")))
