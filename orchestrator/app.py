@@ -26,6 +26,7 @@ from orchestrator.model.errors import (
 from orchestrator.model.place import Place
 
 if TYPE_CHECKING:
+    from orchestrator.backends.repository import GitRepository
     from orchestrator.core.settings import Settings
     from orchestrator.model.assessment import Assessment
     from orchestrator.model.fact import PlanSubmitted
@@ -291,28 +292,33 @@ def run_daemon(
 
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.log import setup_logging
-    from orchestrator.backends.repository import strip_git_environment
+    from orchestrator.backends.repository import GitRepository, strip_git_environment
     from orchestrator.discover import ensure_socket_folder, write_place
 
     settings = load_settings(place)
     place.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.umask(0o077)
+    umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock):
-        strip_git_environment()
+        inherited = strip_git_environment()
         write_place(place)
         ensure_socket_folder(place)
         setup_logging(place.daemon_log, console=console, level=settings.log_level)
-        return anyio.run(_live, place, settings, submit, exit_when_done, exit_when_blocked)
+        repository = GitRepository(place, inherited=inherited, umask=umask)
+        return anyio.run(_live, place, settings, repository, submit, exit_when_done, exit_when_blocked)
 
 
 async def _live(
-    place: Place, settings: Settings, submit: SubmitPlan | None, exit_when_done: bool, exit_when_blocked: bool
+    place: Place,
+    settings: Settings,
+    repository: GitRepository,
+    submit: SubmitPlan | None,
+    exit_when_done: bool,
+    exit_when_blocked: bool,
 ) -> int:
     from orchestrator.backends.clock import SystemChance, SystemClock
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import this_process
     from orchestrator.backends.prepare import TreePreparer
-    from orchestrator.backends.repository import GitRepository
     from orchestrator.backends.sqlite import SqliteReader, SqliteStore
     from orchestrator.backends.surroundings import ProcessSurroundings
     from orchestrator.engine.control import Control
@@ -323,7 +329,6 @@ async def _live(
 
     clock = SystemClock()
     executor = LocalExecutor()
-    repository = GitRepository(place)
     await repository.open()
     store = await SqliteStore.open(place.ledger)
     try:

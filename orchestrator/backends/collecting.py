@@ -79,7 +79,7 @@ class Homecoming:
                     head, committed = self._commit(found.tree, parents, text, [self.name]), True
             if head is not None:
                 self._keep(head)
-            self._salvage_others(left, git_dir, scratch)
+            self._salvage_others(left, git_dir, scratch, known={base, *([left.head] if head and left.head else [])})
             if found.nested and (keep_only or error):
                 self._pack(tree, found.nested)
             return Collected(
@@ -113,7 +113,7 @@ class Homecoming:
                 self._pack(tree, found.nested)
                 if readable and not is_kept(self.ours, parent):
                     self._salvage(parent)
-            self._salvage_others(left, git_dir, scratch)
+            self._salvage_others(left, git_dir, scratch, known=set())
         return tuple(self._salvages())
 
     @contextmanager
@@ -227,9 +227,11 @@ class Homecoming:
         make_durable(self.repositories.place.repo_git, name, commit)
         show(self.repositories, name, commit)
 
-    def _salvage_others(self, left: Left, git_dir: Path, scratch: Path) -> None:
+    def _salvage_others(self, left: Left, git_dir: Path, scratch: Path, known: set[Commit]) -> None:
         """Branches and stash entries that nothing keeps; what cannot be fetched stays in the attempt's folder."""
         for commit in left.others:
+            if commit in known:
+                continue
             if not is_kept(self.ours, commit) and not bring_home(self.repositories, git_dir, commit, scratch):
                 self._salvage(commit)
 

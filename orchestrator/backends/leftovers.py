@@ -171,14 +171,18 @@ def snapshot(ours: Git, tree: Path, parent: Commit, ignore: tuple[str, ...], ind
     git = ours.with_(work_tree=tree, index=index, settings={"core.fsyncMethod": "batch"})
     git.run("read-tree", parent)
     excluded = [path.strip("/") for path in ignore]
+    tracked = []
     for entry in index_entries(git.run("ls-files", "--stage", "-z").out):
+        tracked.append(entry.path)
         if entry.is_submodule:
             excluded += _take_submodule(git, tree, entry.path, entry.object_id)
     untracked = paths_of(git.run("ls-files", "--others", "--exclude-standard", "-z").out)
     own = tuple(f"{path}/" for path in excluded)
     # git looks into no repository inside ours, and tells it as a folder
     nested = tuple(path.rstrip("/") for path in untracked if path.endswith("/") and not path.startswith(own))
-    specs = [".", *(f":(top,exclude,literal){path}" for path in [*excluded, *nested])]
+    # `git add` takes the exclusion of a path that `.gitignore` covers as a wish to add it, and fails
+    known = [path for path in excluded if any(f"{one}/".startswith(f"{path}/") for one in (*tracked, *untracked))]
+    specs = [".", *(f":(top,exclude,literal){path}" for path in [*known, *nested])]
     listed = "\0".join(specs).encode("utf-8", "surrogateescape")
     added = git.ask("add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=listed)
     written = git.run("write-tree").line

@@ -35,6 +35,7 @@ LINUX = sys.platform == "linux"
 IN_USE, USED, BROKEN = 3, 4, 70  #: our exit statuses: locked by another; has run before; our bug
 
 CHUNK = 64 * 1024
+DRAIN_CHUNKS = 64  #: more than any pipe holds
 TAIL = 4096  #: of what is dropped, so much of the end is shown after all: errors stand there
 LOCK_WAIT_S = 2.0  #: those who only look hold the lock for an instant
 LOOK_S = 1.0  #: how often we look whether the program waits for a person
@@ -140,9 +141,31 @@ def signal_tree(group: int, *signals: int) -> None:
             for pid in list(descendants(os.getpid())):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-        else:
+        elif group:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
+
+
+class Signals:
+    """What has been signalled to us: `wake` becomes readable, and SIGTERM is remembered."""
+
+    def __init__(self) -> None:
+        self.stop_asked = False
+        self.wake, told = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(told, False)
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _stop(self, *_: object) -> None:
+        self.stop_asked = True
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.wake, CHUNK)
 
 
 # ---- output ----
@@ -266,12 +289,12 @@ class NotStarted(Exception):
 class Run:
     """One program and everything that descends from it."""
 
-    def __init__(self, spec: dict[str, Any], meta: dict[str, Any], wake: int, stop: list[bool]) -> None:
+    def __init__(self, spec: dict[str, Any], meta: dict[str, Any], signals: Signals) -> None:
         self._spec = spec
         self._meta = meta
-        self._wake = wake
+        self._signals = signals
         self._poll = select.poll()
-        self._poll.register(wake, select.POLLIN)
+        self._poll.register(signals.wake, select.POLLIN)
         self._output = Output(spec["output_limit_bytes"], spec["secrets"])
         self._source = -1  #: the program's output, to be read; -1: over
         self._sink = -1  #: the program's input, to be written; -1: over
@@ -284,7 +307,6 @@ class Run:
         self._kill_pause = 0.02
         self._used = 0.0  #: seconds of the time limit
         self._looked_at = 0.0
-        self._stop = stop  #: whether SIGTERM has come
 
     def start(self) -> None:
         """Start the program. Raises: NotStarted."""
@@ -320,13 +342,15 @@ class Run:
             self._end_tree(now)
             self._copy_input()
             for fd, _ in self._poll.poll(self._pause(now) * 1000):
-                if fd == self._wake:
-                    with contextlib.suppress(BlockingIOError):
-                        os.read(fd, CHUNK)
+                if fd == self._signals.wake:
+                    self._signals.clear()
                 elif fd == self._source:
                     self._copy_output()
-        while self._source >= 0 and self._copy_output():
-            pass  # somebody outside the tree may still hold the other end, so not until its end
+        if not LINUX:
+            signal_tree(self._group, signal.SIGKILL)  # orphans do not come to us there
+        for _ in range(DRAIN_CHUNKS):  # not until its end: somebody outside the tree may hold the pipe too
+            if self._source < 0 or not self._copy_output():
+                break
         self._output.close()
         assert self._status is not None
         code = os.waitstatus_to_exitcode(self._status)
@@ -368,7 +392,7 @@ class Run:
             wait = self._spec["grace_s"]
             if self._status is not None:
                 wait = min(wait, LINGER_S)
-            elif self._stop[0]:
+            elif self._signals.stop_asked:
                 self._why = "stopped"
             elif self._used >= self._spec["timeout_s"]:
                 self._why = "timeout"
@@ -490,7 +514,7 @@ def exit_record(why: str, code: int | None = None, dropped: int = 0, detail: str
     return {"why": why, "code": code, "dropped_bytes": dropped, "detail": detail}
 
 
-def leave(record: dict[str, Any], is_wanted_now: list[bool]) -> None:
+def leave(record: dict[str, Any], signals: Signals) -> None:
     """Write the exit record, however long the disk is full; a folder that is gone needs none."""
     while True:
         try:
@@ -498,52 +522,44 @@ def leave(record: dict[str, Any], is_wanted_now: list[bool]) -> None:
         except FileNotFoundError:
             return None
         except OSError:
-            if is_wanted_now[0]:
+            if signals.stop_asked:
                 raise
             time.sleep(1)
 
 
-def go_given(wake: int, stop: list[bool]) -> bool:
+def go_given(signals: Signals) -> bool:
     """Wait for the go-byte. False: whoever started us went away, or does not want it any more."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
-    poll.register(wake, select.POLLIN)
-    while not stop[0]:
+    poll.register(signals.wake, select.POLLIN)
+    while not signals.stop_asked:
         if any(fd == 0 for fd, _ in poll.poll()):
             return os.read(0, 1) != b""
-        with contextlib.suppress(BlockingIOError):
-            os.read(wake, CHUNK)
+        signals.clear()
     return False
 
 
-def detach() -> tuple[int, list[bool]]:
-    """Keep nothing of whoever started us but the two pipes.
+def hush(fd: int) -> None:
+    """Put nothing in the place of what we were started with."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, fd)
+    os.close(nothing)
 
-    Returns: a pipe that becomes readable at every signal, and whether SIGTERM has come.
-    """
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+def detach(run_dir: str) -> None:
+    """Keep nothing of whoever started us but the two pipes; their terminal and folders are not ours."""
+    os.chdir(run_dir)
     with contextlib.suppress(OSError):
         os.setsid()
     os.closerange(3, 65536)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 2)
-    os.close(nothing)
+    hush(2)
     os.umask(0o077)
-    stop = [False]
-    wake, wakes = os.pipe()
-    os.set_blocking(wake, False)
-    os.set_blocking(wakes, False)
-    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    signal.signal(signal.SIGTERM, lambda *_: stop.__setitem__(0, True))
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
-    return wake, stop
 
 
-def supervise(run_dir: str) -> int:
-    os.chdir(run_dir)
-    wake, stop = detach()
+def supervise() -> int:
+    """From the lock to the exit record, in the run folder. Returns: the exit status."""
+    signals = Signals()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if not take_lock():
         return IN_USE
     if os.path.exists("meta.json") or os.path.exists("exit.json"):
@@ -559,41 +575,34 @@ def supervise(run_dir: str) -> int:
     with contextlib.suppress(OSError):
         os.write(1, b"ready\n")
     hush(1)
-    if not go_given(wake, stop):
-        leave(exit_record("never_started"), stop)
+    if not go_given(signals):
+        leave(exit_record("never_started"), signals)
         return 0
     hush(0)
     meta["started"] = True
     write_record("meta.json", meta)  # before the program: after a crash nobody may think that it never ran
-    run = Run(spec, meta, wake, stop)
+    run = Run(spec, meta, signals)
     try:
         run.start()
     except NotStarted as error:
-        leave(exit_record("not_found", detail=str(error)), stop)
-        return 0
-    leave(run.attend(), stop)
+        leave(exit_record("not_found", detail=str(error)), signals)
+    else:
+        leave(run.attend(), signals)
     return 0
 
 
-def hush(fd: int) -> None:
-    """Let go of a pipe to whoever started us."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, fd)
-    os.close(nothing)
-
-
-def main(argv: list[str]) -> int:
+def main(run_dir: str) -> int:
+    detach(run_dir)
     try:
-        return supervise(argv[1])
+        return supervise()
     except BaseException:
         signal_tree(0, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            import traceback
+        import traceback
 
-            with open("supervisor.log", "a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
+        with contextlib.suppress(OSError), open("supervisor.log", "a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
         return BROKEN
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main(sys.argv[1]))

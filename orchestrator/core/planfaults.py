@@ -44,14 +44,20 @@ def checked(model: type[T], root: Table, file_of: Callable[[Loc], str]) -> tuple
     problems: list[Problem] = []
     for rounds in range(_ROUNDS):
         try:
-            return model.model_validate(plain(root)), problems
+            return model.model_validate(plain(root), context={}), problems
         except ValidationError as error:
             details: list[Any] = error.errors(include_url=False)
         if not rounds:
             found = (_problem(model, root, detail, file_of) for detail in details[:MOST_PROBLEMS])
-            problems = [problem for problem in found if problem is not None]
+            problems = _once([problem for problem in found if problem is not None])
         _take_out(root, [_culprit(detail) for detail in details])
     return model(), problems
+
+
+def _once(problems: list[Problem]) -> list[Problem]:
+    """Without the repetitions of what is about the whole plan."""
+    first = next((problem for problem in problems if problem.code == "too_big"), None)
+    return [problem for problem in problems if problem.code != "too_big" or problem is first]
 
 
 def _culprit(detail: dict[str, Any]) -> Loc:

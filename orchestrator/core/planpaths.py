@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
 from orchestrator.core.planvalues import fault, shown
 from orchestrator.model.plan import FileSet
 
 LONGEST = 512  #: characters of one pattern
 MOST_ALTERNATIVES = 256  #: patterns that the braces of one pattern may stand for
+MOST_IN_A_PLAN = 100_000  #: patterns that all braces of a plan together may stand for
 DEEPEST_BRACES = 16
 
 _WILD = re.compile(r"[*?\[]")
@@ -56,6 +57,19 @@ def read_pattern(value: object) -> PathPattern:
         message = f"the pattern {shown(value)} cannot be used"
         raise fault("bad_pattern", message, why=bad.why, fix=bad.fix) from None
     return PathPattern(value, is_exclusion, texts)
+
+
+def _counted(value: object, info: ValidationInfo) -> PathPattern:
+    """`read_pattern`, but no more from braces than `MOST_IN_A_PLAN`; the context of the validation counts them."""
+    written_out: dict[str, int] = {} if info.context is None else info.context
+    if isinstance(value, str) and "{" in value and written_out.get("patterns", 0) >= MOST_IN_A_PLAN:
+        why = f"all braces of the plan together stand for more than {MOST_IN_A_PLAN} patterns"
+        message = f"the pattern {shown(value)} is one too many"
+        raise fault("too_big", message, why=why, fix="use `*` in place of braces")
+    pattern = read_pattern(value)
+    if len(pattern.texts) > 1:
+        written_out["patterns"] = written_out.get("patterns", 0) + len(pattern.texts)
+    return pattern
 
 
 def read_path(value: str) -> str:
@@ -185,7 +199,7 @@ def _limited(before: list[str], choices: list[str]) -> list[str]:
 
 Pattern = Annotated[
     PathPattern,
-    PlainValidator(read_pattern),
+    PlainValidator(_counted),
     WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST, "examples": ["src/api/**", "!src/gen/"]}),
 ]
 Patterns = Annotated[list[Pattern], AfterValidator(check_not_only_exclusions)]

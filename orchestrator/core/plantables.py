@@ -237,7 +237,9 @@ class SharedTables(PlanPart):
     protected: Patterns | None = Field(default=None, description="Changing these needs a person's yes.")
     resources: Resources = Field(default_factory=dict, description="How many tasks may use a shared thing at once.")
     agents: Agents = Field(default_factory=dict, description="The agent programs, by name.")
-    defaults: DefaultsTable = Field(default=DefaultsTable(), description="What tasks have unless they say otherwise.")
+    defaults: DefaultsTable = Field(
+        default_factory=DefaultsTable, description="For tasks that do not say it themselves."
+    )
 
 
 class PlanTable(SharedTables):
@@ -270,7 +272,11 @@ def plan_schema() -> dict[str, Any]:
     """The JSON Schema of plan files, for editors."""
     schema = PlanTable.model_json_schema(by_alias=True)
     _without_null(schema)
-    schema["properties"]["checks"] = {"anyOf": [{"const": "none"}, schema["properties"]["checks"]]}
+    checks = schema["properties"]["checks"]
+    schema["properties"]["checks"] = {
+        "description": checks.pop("description"),
+        "anyOf": [{"const": "none"}, {**checks, "minItems": 1}],
+    }
     schema["required"] = ["tasks"]
     schema["properties"]["tasks"]["minItems"] = 1
     schema["$defs"]["TaskTable"]["required"] = ["id"]

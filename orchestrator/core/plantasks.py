@@ -9,7 +9,7 @@ from typing import TypeVar
 from orchestrator.core.planagents import Crew
 from orchestrator.core.planfaults import Loc, key_place
 from orchestrator.core.planfindings import Findings
-from orchestrator.core.planpaths import PathPattern, file_set
+from orchestrator.core.planpaths import file_set
 from orchestrator.core.plantables import CheckTable, DefaultsTable, TaskTable
 from orchestrator.core.planvalues import safe_id, shown
 from orchestrator.model.ids import TaskId
@@ -18,7 +18,6 @@ from orchestrator.model.plan import EVERYTHING, HUMAN, NOTHING, Check, ContextFi
 T = TypeVar("T")
 
 CHECK_TIMEOUT = timedelta(minutes=10)
-MOST_PATTERNS = 500_000  #: of all tasks together, after braces; they are compared pair by pair later
 _BUILT_IN = DefaultsTable.model_construct(
     timeout=timedelta(minutes=60),
     retries=3,
@@ -96,7 +95,6 @@ class TaskBuilder:
         self._taken: dict[str, TaskId] = {}  #: folded -> as written
         self._first: dict[str, int] = {}  #: id -> place of the task that has it
         self._details: dict[str, tuple[int, int]] = {}
-        self._patterns = 0
 
     def tasks(self, tables: list[TaskTable]) -> tuple[Task, ...]:
         """Every task that has a usable id. Dependencies on anything else are left out."""
@@ -121,7 +119,7 @@ class TaskBuilder:
                     "missing_key",
                     f"task number {index + 1}: 'id' is missing",
                     "tasks are called by their ids",
-                    f"add id: {safe_id(table.title or '') or f'task-{index + 1}'}",
+                    f"add id: {safe_id((table.title or '').lower()) or f'task-{index + 1}'}",
                 )
             return
         folded = table.id.casefold()
@@ -144,7 +142,7 @@ class TaskBuilder:
 
     def _task(self, table: TaskTable, task_id: TaskId, index: int) -> Task:
         loc: Loc = ("tasks", index)
-        complexity = _or(table.complexity, self.defaults.complexity, 3)
+        complexity = _or(table.complexity, self.defaults.complexity)
         agent = self.crew.agent_of(table, index, complexity)
         title = " ".join((table.title or "").split()) or task_id
         return Task(
@@ -152,43 +150,28 @@ class TaskBuilder:
             title=title,
             prompt=self._prompt(table, loc, is_human=agent == HUMAN, title=title),
             files=self._files(table, loc),
-            reads=self._set(table.reads, (*loc, "reads")),
+            reads=file_set(table.reads, self.directories),
             uses=tuple(dict.fromkeys(table.uses)),
             context=self._context(table, loc),
             depends_on=self._dependencies(table, loc),
-            priority=_or(table.priority, self.defaults.priority, 50),
+            priority=_or(table.priority, self.defaults.priority),
             complexity=complexity,
-            estimate=_or(table.estimate, self.defaults.estimate, timedelta(minutes=20)),
+            estimate=_or(table.estimate, self.defaults.estimate),
             needs=tuple(dict.fromkeys(table.needs)),
             agent=agent,
             checks=self._checks(table, loc),
-            timeout=_or(table.timeout, self.defaults.timeout, timedelta(minutes=60)),
+            timeout=_or(table.timeout, self.defaults.timeout),
             retry=RetryPolicy(
-                retries=_or(table.retries, self.defaults.retries, 3),
-                waits=tuple(_or(table.backoff, self.defaults.backoff, [timedelta(minutes=1)])),
+                retries=_or(table.retries, self.defaults.retries),
+                waits=tuple(_or(table.backoff, self.defaults.backoff)),
             ),
         )
 
     def _files(self, table: TaskTable, loc: Loc) -> FileSet:
         if table.files is not None:
-            return self._set(table.files, (*loc, "files"))
+            return file_set(table.files, self.directories)
         # refused already: a task that seems to change everything would drown it in overlaps
         return NOTHING if self.findings.is_broken((*loc, "files")) else EVERYTHING
-
-    def _set(self, patterns: list[PathPattern], loc: Loc) -> FileSet:
-        before = self._patterns
-        self._patterns += sum(len(pattern.texts) for pattern in patterns)
-        if self._patterns <= MOST_PATTERNS:
-            return file_set(patterns, self.directories)
-        if before <= MOST_PATTERNS:
-            self.findings.report(
-                loc,
-                "too_big",
-                "the plan has too many patterns",
-                f"with braces written out there are more than {MOST_PATTERNS}, and each is compared with others",
-                "use `*` in place of braces",
-            )
-        return NOTHING
 
     def _prompt(self, table: TaskTable, loc: Loc, *, is_human: bool, title: str) -> str:
         """What the agent is told; a person's task may do with its title."""
@@ -283,5 +266,5 @@ class TaskBuilder:
 
 
 def _or(*values: T | None) -> T:
-    """The first value that is given."""
+    """The first value that is given; the merged defaults leave nothing but the agent open."""
     return next(value for value in values if value is not None)

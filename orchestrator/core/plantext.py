@@ -18,7 +18,7 @@ from orchestrator.model.errors import PlanError, Problem
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_TASKS = 10_000
-MAX_VALUES = 2_000_000
+MAX_VALUES = 1_000_000
 MAX_PROBLEMS = 100  #: in the text itself; more of them say nothing new
 
 # NEL, LS and PS end a line for the YAML 1.1 parser below and for nobody else, so every later line number would be wrong

@@ -86,7 +86,8 @@ class Daemon:
         return self._leaving
 
     async def _judge(self) -> None:
-        """Leave when it is time to."""
+        """Leave when it is time to; never on the word of an earlier daemon's life."""
+        await self._loop.begun.wait()
         while True:
             state = self._loop.state
             if may_exit(state):

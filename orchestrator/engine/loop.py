@@ -74,6 +74,7 @@ class Loop:
         self._watched: set[tuple[str, int]] = set()
         self._performer: Performer | None = None
         self._changed = anyio.Event()
+        self.begun = anyio.Event()  #: this daemon's first transaction is recorded
         self.state = State()
         self.seq = 0
 
@@ -125,15 +126,15 @@ class Loop:
                         batch.append(self._receive.receive_nowait())
                     except anyio.WouldBlock:
                         break
-                await self._take(tasks, batch, all_rows=fresh)
-                fresh = False
+                fresh = not await self._take(tasks, batch, all_rows=fresh) and fresh
 
     # ---- one transaction ----
 
     async def _deliver(self, fact: Fact, key: str | None) -> None:
         await self._send.send(_Delivery(fact, key))
 
-    async def _take(self, tasks: TaskGroup, batch: list[_Delivery], *, all_rows: bool) -> None:
+    async def _take(self, tasks: TaskGroup, batch: list[_Delivery], *, all_rows: bool) -> bool:
+        """Decide and record. Returns: whether anything was recorded."""
         now = self._clock.now()
         before = State() if all_rows else self.state
         state = self.state
@@ -161,7 +162,7 @@ class Loop:
                 outcome.keys.append(delivery.key)
             taken.append(delivery)
         if not taken:
-            return
+            return False
         record = Batch(
             at=now,
             events=outcome.events,
@@ -172,8 +173,8 @@ class Loop:
         try:
             self.seq = await self._store.record(record)
         except OrchestratorError as error:
-            await self._not_recorded(tasks, taken, error)
-            return
+            await self._not_recorded(taken, error)
+            return False
         self.state = state
         for event in outcome.events:
             _log_event(event)
@@ -183,9 +184,11 @@ class Loop:
             delivery.seq = self.seq
             if delivery.done is not None:
                 delivery.done.set()
+        self.begun.set()
         self.wake()
+        return True
 
-    async def _not_recorded(self, tasks: TaskGroup, taken: list[_Delivery], error: OrchestratorError) -> None:
+    async def _not_recorded(self, taken: list[_Delivery], error: OrchestratorError) -> None:
         """The ledger could not be written: nothing has happened. People hear it, the world's facts are tried again."""
         log.error("ledger.refused", error=str(error))
         for delivery in taken:

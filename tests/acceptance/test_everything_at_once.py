@@ -19,6 +19,7 @@ checks:
     timeout: 1m
 defaults: {agent: demo, timeout: 2m, retries: 2, backoff: [1s, 1s]}
 agents:
+  demo: {adapter: demo, capabilities: [scripts]}
   exits-twice:
     adapter: command
     run: [sh, -c, 'test "$ORCHESTRATOR_ATTEMPT" -ge 3 || exit 1; echo third > flaky.txt']
@@ -42,7 +43,7 @@ tasks:
     files: ["broken*"]
     prompt: |
       !append broken-by-me.txt the checks do not want this
-  - {id: hangs, files: [hangs.txt], timeout: 2s, prompt: "!hang [attempt 1]\n!append hangs.txt at last"}
+  - {id: hangs, files: [hangs.txt], timeout: 4s, needs: [scripts], prompt: "!hang [attempt 1]\n!append hangs.txt at last"}
   - {id: liar, files: [liar.txt], prompt: "!lie"}
   - {id: stray, files: [stray.txt], prompt: "!append stray.txt mine\n!append core/root.txt not mine"}
   - id: meets-person

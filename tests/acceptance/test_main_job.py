@@ -289,7 +289,7 @@ def test_stop_finishes_what_runs_and_a_new_start_goes_on(person: Person) -> None
     text = TWO.replace("!commit", "!sleep 2s").replace("id: two", "id: two\n    depends_on: [one]")
     plan = person.plan(text)
     digest = person.type("plan", "check", plan, "--json").data["digest"]
-    person.type("start", plan, "--confirm", digest, "--detach")
+    assert person.type("start", plan, "--confirm", digest, "--sequential", "--detach").code == 0
     person.wait(lambda: person.task("one")["state"] == "running")
     assert person.type("stop").code == 0
     person.wait(lambda: person.daemon_pid() is None, what="the daemon's end")
