@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.app import plan_schema
-from orchestrator.core.settings import build_settings, origins
+from orchestrator.core.settings import PLAN_TABLES, build_settings, origins
 from orchestrator.model.errors import ExitCode
 from orchestrator.model.run import TASK_MOVES, TaskState
 
@@ -41,9 +41,9 @@ def states() -> str:
 def settings() -> str:
     rows = ["| key | default | environment |", "|---|---|---|"]
     for key, value, _ in origins(build_settings(user=None, project=None, environ={}, flags={})):
-        variable = "ORCHESTRATOR_" + key.upper().replace(".", "__")
+        variable = "-" if key in PLAN_TABLES else f"`ORCHESTRATOR_{key.upper().replace('.', '__')}`"
         shown = "-" if value in (None, [], {}, ()) else f"`{value}`"
-        rows.append(f"| `{key}` | {shown} | `{variable}` |")
+        rows.append(f"| `{key}` | {shown} | {variable} |")
     return "\n".join(rows)
 
 
@@ -63,11 +63,24 @@ def commands() -> str:
         result = subprocess.run(argv, text=True, capture_output=True, env=environ, check=True)
         return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines())
 
-    from orchestrator.cli.main import verbs
-
     parts = [f"```text\n{help_of()}\n```"]
     parts += [f"### `orchestrator {' '.join(verb)}`\n\n```text\n{help_of(*verb)}\n```" for verb in verbs()]
     return "\n\n".join(parts)
+
+
+def verbs() -> list[tuple[str, ...]]:
+    """Every command and the words that call it, in the order of `--help`."""
+    import typer
+
+    from orchestrator.cli.main import app
+
+    found: list[tuple[str, ...]] = []
+    for name, command in typer.main.get_command(app).commands.items():
+        below = getattr(command, "commands", {})
+        if not below or command.invoke_without_command:
+            found.append((name,))
+        found += [(name, part) for part in below]
+    return found
 
 
 def between(text: str, name: str, content: str) -> str:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import json
 import os
 import select
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
+from orchestrator.backends.runfolder import is_locked, supervisor_of
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 READY = b"ready\n"
+LINUX = sys.platform == "linux"
+#: What the supervisor's exit status says when it did not become ready.
+REFUSALS = {3: "another supervisor is at work in that folder", 4: "something has run in that folder before"}
 
 
 class Started:
-    """A supervisor that waits for its go-byte."""
+    """A supervisor of ours, which waits for its go-byte."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        assert process.stdin is not None
-        self._go: int | None = os.dup(process.stdin.fileno())
-        process.stdin.close()
+    def __init__(self, pid: int, go: int) -> None:
+        self._pid: int | None = pid
+        self._go: int | None = go
 
     def release(self) -> None:
         """Give the go-byte. One that has gone meanwhile needs none."""
@@ -45,125 +46,158 @@ class Started:
             os.close(self._go)
             self._go = None
 
-    def reap(self) -> None:
-        """Take note of its end, so that no zombie of it stays."""
-        self._process.poll()
+    def reap(self) -> bool:
+        """Take note of its end, so that no zombie of it stays. Returns: whether it has ended."""
+        if self._pid is not None:
+            try:
+                if os.waitpid(self._pid, os.WNOHANG)[0] == 0:
+                    return False
+            except ChildProcessError:
+                pass
+            self._pid = None
+            self.forget()
+        return True
 
 
 def start_supervisor(run_dir: Path, *, timeout_s: float) -> Started:
     """Start the supervisor of a run folder and wait until it is ready. Blocks; for worker threads.
 
+    It gets a pipe for the go-byte and one to say that it is ready, and nothing else of ours.
+
     Raises: OrchestratorError when it does not become ready.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(SUPERVISOR), str(run_dir)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        env={"PATH": os.defpath},
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    started = Started(process)
-    said = b""
-    with process.stdout:
-        while not said.endswith(READY):
-            readable, _, _ = select.select([process.stdout], [], [], timeout_s)
-            chunk = os.read(process.stdout.fileno(), 64) if readable else b""
-            if not chunk:
-                started.forget()
-                process.wait()
-                log = run_dir / "supervisor.log"
-                detail = log.read_text(errors="replace")[-500:] if log.exists() else f"status {process.returncode}"
-                raise OrchestratorError("a supervisor could not be started", why=detail, fix=f"see {run_dir}")
-            said += chunk
-    return started
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; None when there is none that is whole."""
+    given, go = os.pipe()
+    ready, told = os.pipe()
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def supervisor_of(run_dir: Path) -> ProcessId | None:
-    """Who supervises, or supervised, this run, as it recorded it."""
-    meta = read_json(run_dir / "meta.json")
-    match meta:
-        case {"supervisor": {"pid": int(pid), "start_time": int(start), "boot_id": str(boot)}}:
-            return ProcessId(pid=pid, start_time=start, boot_id=boot)
-        case _:
-            return None
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds a lock on that file."""
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EWOULDBLOCK, errno.EAGAIN)
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", str(SUPERVISOR), str(run_dir)],
+            {"PATH": os.defpath},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, given, 0),
+                (os.POSIX_SPAWN_DUP2, told, 1),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsid=LINUX,  # elsewhere it may not be there; the supervisor does it too
+        )
+    except BaseException:
+        os.close(go)
+        os.close(ready)
+        raise
     finally:
-        os.close(fd)
-    return False
+        os.close(given)
+        os.close(told)
+    try:
+        is_ready = _says_ready(ready, timeout_s)
+    finally:
+        os.close(ready)
+    if is_ready:
+        return Started(pid, go)
+    os.close(go)
+    os.kill(pid, signal.SIGKILL)  # our own child, not waited for yet: the number cannot be another's
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    log = run_dir / "supervisor.log"
+    detail = log.read_text(errors="replace")[-500:].strip() if log.exists() else ""
+    raise OrchestratorError(
+        "a supervisor could not be started",
+        why=detail or REFUSALS.get(status, f"it ended with status {status} before it was ready"),
+        fix=f"see {run_dir}",
+    )
+
+
+def _says_ready(fd: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    until = time.monotonic() + timeout_s
+    said = b""
+    while not said.endswith(READY):
+        if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+            return False
+        chunk = os.read(fd, 64)
+        if not chunk:
+            return False
+        said += chunk
+    return True
+
+
+def live_supervisor(run_dir: Path) -> ProcessId | None:
+    """The process that supervises this run now, whatever the folder says; None when there is none.
+
+    The record in the folder is only a hint, because the agent can write it. What counts is who has the folder's lock
+    open and runs our supervisor.
+    """
+    if not is_locked(run_dir / "lock"):
+        return None
+    said = supervisor_of(run_dir)
+    hint = [said.pid] if said is not None else []
+    for pid in chain(hint, _processes()):
+        if supervises(pid, run_dir):
+            return ProcessId(pid=pid, start_time=start_time(pid), boot_id=boot_id())
+    return None
 
 
 def open_process(process: ProcessId) -> int | None:
-    """A handle on exactly that process; None when it is gone, or the pid is another's now, or there are no handles."""
+    """A handle on exactly that process; None when it is gone, or the system has no such handles."""
     if not hasattr(os, "pidfd_open") or process.boot_id != boot_id():
         return None
     try:
-        fd = os.pidfd_open(process.pid)
+        handle = os.pidfd_open(process.pid)
     except OSError:
         return None
     if start_time(process.pid) != process.start_time:
-        os.close(fd)
+        os.close(handle)
         return None
-    return fd
+    return handle
 
 
 def ask_to_stop(run_dir: Path) -> bool:
     """TERM to the supervisor of a run. Returns: whether there was one.
 
-    The lock proves that a supervisor lives, and the start time that the record is its own: a forged record never gets a
-    stranger signalled.
+    Raises: OrchestratorError when somebody holds the lock who is no supervisor of ours.
     """
-    process = supervisor_of(run_dir)
-    if process is None or not is_locked(run_dir / "lock"):
+    process = live_supervisor(run_dir)
+    if process is None:
+        if is_locked(run_dir / "lock"):
+            raise OrchestratorError(
+                "a run could not be stopped",
+                why="its folder is locked, and not by a supervisor",
+                fix=f"end whatever holds {run_dir / 'lock'}",
+            )
         return False
-    if str(run_dir) not in command_line(process.pid):
-        return False
-    fd = open_process(process)
-    if fd is None:
-        if sys.platform == "linux" and hasattr(os, "pidfd_open"):
-            return False
+    if not hasattr(signal, "pidfd_send_signal"):
         os.kill(process.pid, signal.SIGTERM)  # no handles here: lock and command line have to do
         return True
+    handle = open_process(process)
+    if handle is None:
+        return False
     try:
-        signal.pidfd_send_signal(fd, signal.SIGTERM)
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
     except ProcessLookupError:
         return False
     finally:
-        os.close(fd)
+        os.close(handle)
     return True
 
 
-def command_line(pid: int) -> str:
-    """The arguments of a process; empty when it is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        if sys.platform == "linux":
-            return ""
+def supervises(pid: int, run_dir: Path) -> bool:
+    """Whether that process is our supervisor and has the lock of this folder open."""
+    if not LINUX:
         listed = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return listed.stdout
+        return SUPERVISOR.name in listed.stdout and str(run_dir) in listed.stdout
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if len(words) < 5 or words[1:3] != [b"-I", b"-S"] or Path(os.fsdecode(words[3])).name != SUPERVISOR.name:
+            return False
+        lock = os.stat(run_dir / "lock", follow_symlinks=False)
+        return any(os.path.samestat(os.stat(file.path), lock) for file in os.scandir(f"/proc/{pid}/fd"))
+    except OSError:
+        return False
+
+
+def _processes() -> Iterator[int]:
+    """Every process of the machine, as far as it is easily told."""
+    if LINUX:
+        yield from (int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
 def start_time(pid: int) -> int:
