@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,48 +44,71 @@ def run_folder() -> Path:
 
 def report(folder: Path, line: dict[str, Any]) -> None:
     """Append one report, whole or not at all."""
+    append(folder / "reports", line)
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Append one line to a file that others append to. Raises: Refused when it does not fit."""
     data = (json.dumps(line, ensure_ascii=False) + "\n").encode("utf-8", "replace")
-    if len(data) > LONGEST:
+    if len(data) > LONGEST:  # one write of this size cannot be mixed with another's
         raise Refused(f"the text has {len(data)} bytes, and {LONGEST} is the most: put it into a file and name that")
-    fd = os.open(folder / "reports", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     try:
-        os.write(fd, data)
+        if os.write(fd, data) < len(data):
+            raise Refused("the disk is full, so nobody heard it: say it again later")
     finally:
         os.close(fd)
 
 
+def lines_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a file of lines; half a line is one that is being written."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return
+    for line in text.split("\n"):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def unheard(folder: Path, text: str, options: list[str]) -> str | None:
+    """The same question asked before, whose answer nobody has read yet: the shell it was asked from was cut off."""
+    heard = {line.get("question_id") for line in lines_of(folder / "heard")}
+    for line in lines_of(folder / "reports"):
+        asked = (line.get("type"), line.get("text"), line.get("options"), line.get("waits"))
+        if asked == ("ask", text, options, True) and isinstance(line.get("id"), str) and line["id"] not in heard:
+            return str(line["id"])
+    return None
+
+
 def answer_to(folder: Path, question_id: str) -> dict[str, Any] | None:
     """The answer to a question; None while there is none."""
-    try:
-        lines = (folder / "answers").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return None
-    for line in lines:
-        try:
-            answer = json.loads(line)
-        except ValueError:
-            continue  # half a line: it is being written
-        if isinstance(answer, dict) and answer.get("question_id") == question_id:
-            return answer
-    return None
+    return next((line for line in lines_of(folder / "answers") if line.get("question_id") == question_id), None)
 
 
 def ask(folder: Path, text: str, options: list[str], *, wait: bool, timeout_s: float | None) -> int:
     """Ask a person. With `wait`, until the answer is there; the time limit of the run stands still meanwhile."""
-    question_id = f"q{time.time_ns():x}-{os.getpid()}"
-    line = {"type": "ask", "id": question_id, "text": text, "options": options, "waits": wait}
+    asked_before = unheard(folder, text, options) if wait else None
+    question_id = asked_before or f"q{time.time_ns():x}-{os.getpid()}"
+    if wait:
+        waiting = os.open(folder / "waiting", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(waiting, fcntl.LOCK_SH)  # until this process ends, however it does
+    if asked_before is None:
+        report(folder, {"type": "ask", "id": question_id, "text": text, "options": options, "waits": wait})
     if not wait:
-        report(folder, line)
         return 0
-    waiting = os.open(folder / "waiting", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(waiting, fcntl.LOCK_SH)
-    report(folder, line)
+    print("orch-agent: asked; waiting for an answer", file=sys.stderr, flush=True)
     until = time.monotonic() + timeout_s if timeout_s is not None else None
     while until is None or time.monotonic() < until:
         answer = answer_to(folder, question_id)
         if answer is not None:
             choice, words = str(answer.get("choice") or ""), str(answer.get("text") or "")
-            print("\n".join(part for part in (choice if choice != "text" else "", words) if part))
+            print("\n".join(part for part in (choice if choice != "text" else "", words) if part), flush=True)
+            append(folder / "heard", {"question_id": question_id})
             return 0
         time.sleep(LOOK_S)
     print("orch-agent: no answer in time; the question stays open", file=sys.stderr)
@@ -118,18 +142,28 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def said(text: str) -> str:
+    """The words of an argument. Raises: Refused when there are none."""
+    if not text.strip():
+        raise Refused("there are no words to say")
+    return text
+
+
 def run(words: argparse.Namespace) -> int:
+    """Say it. Returns: the exit status."""
     folder = run_folder()
     match words.verb:
         case "ask":
-            return ask(folder, words.text, words.option, wait=not words.no_wait, timeout_s=words.timeout)
+            return ask(folder, said(words.text), words.option, wait=not words.no_wait, timeout_s=words.timeout)
         case "hand-off":
-            text = words.summary or words.text or ""
-            report(folder, {"type": "hand-off", "summary": sys.stdin.read() if text == "-" else text})
+            text = words.summary if words.summary is not None else words.text or ""
+            if text == "-":
+                text = sys.stdin.buffer.read().decode("utf-8", "replace")
+            report(folder, {"type": "hand-off", "summary": text.strip()})
         case "no-change":
-            report(folder, {"type": "no-change", "reason": words.reason})
+            report(folder, {"type": "no-change", "reason": said(words.reason)})
         case "progress":
-            report(folder, {"type": "progress", "text": words.text})
+            report(folder, {"type": "progress", "text": said(words.text)})
     return 0
 
 

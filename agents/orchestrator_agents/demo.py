@@ -160,15 +160,27 @@ class Agent:
         for name in filter(None, conflicting):
             path = Path(name)
             if path.exists():
-                text = path.read_text(errors="surrogateescape")
-                kept = [line for line in text.splitlines(keepends=True) if not is_marker(line)]
-                path.write_text("".join(kept), errors="surrogateescape")
+                lines = path.read_bytes().split(b"\n")
+                path.write_bytes(b"\n".join(kept_lines(lines)))
             say(f"kept both sides of {name}")
         self.commit(f"merge: {self.briefing['title']}")
 
 
-def is_marker(line: str) -> bool:
-    return line.startswith(("<<<<<<< ", ">>>>>>> ", "||||||| ")) or line.rstrip("\r\n") == "======="
+def kept_lines(lines: list[bytes]) -> list[bytes]:
+    """The lines of both sides of every conflict, ours first; those of their common ancestor go."""
+    kept, side = [], b""
+    for line in lines:
+        if line.startswith(b"<<<<<<< "):
+            side = b"ours"
+        elif side == b"ours" and line.startswith(b"||||||| "):
+            side = b"base"
+        elif side in {b"ours", b"base"} and line.rstrip(b"\r") == b"=======":
+            side = b"theirs"
+        elif side == b"theirs" and line.startswith(b">>>>>>> "):
+            side = b""
+        elif side != b"base":
+            kept.append(line)
+    return kept
 
 
 def concrete(pattern: str, task: str) -> str:

@@ -189,7 +189,8 @@ def supervises(pid: int, run_dir: Path) -> bool:
         if len(words) < 5 or words[1:3] != [b"-I", b"-S"] or Path(os.fsdecode(words[3])).name != SUPERVISOR.name:
             return False
         lock = os.stat(run_dir / "lock", follow_symlinks=False)
-        return any(os.path.samestat(os.stat(file.path), lock) for file in os.scandir(f"/proc/{pid}/fd"))
+        with os.scandir(f"/proc/{pid}/fd") as open_files:
+            return any(os.path.samestat(os.stat(file.path), lock) for file in open_files)
     except OSError:
         return False
 

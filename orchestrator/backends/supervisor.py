@@ -37,7 +37,7 @@ IN_USE, USED, BROKEN = 3, 4, 70  #: our exit statuses: locked by another; has ru
 CHUNK = 64 * 1024
 DRAIN_CHUNKS = 64  #: more than any pipe holds
 TAIL = 4096  #: of what is dropped, so much of the end is shown after all: errors stand there
-LOCK_WAIT_S = 2.0  #: those who only look hold the lock for an instant
+LOCK_WAIT_S = 0.5  #: those who only look hold the lock for an instant
 LOOK_S = 1.0  #: how often we look whether the program waits for a person
 INPUT_S = 0.2  #: how often we look for more input while it is open
 LINGER_S = 1.0  #: what a program leaves behind may end by itself for so long
@@ -192,7 +192,7 @@ class Masker:
         data = self._held + data
         spans = self._spans(data)
         until = len(data) if last else self._doubtful_from(data)
-        shown, at, covered = [], 0, 0
+        shown, at, covered = [], 0, max(0, self._covered - until)
         for start, end in spans:
             if start >= until:
                 break
@@ -205,7 +205,7 @@ class Masker:
         return b"".join(shown)
 
     def _spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Where secrets are, in order; secrets that overlap or touch are one span."""
+        """Where secrets are, in order; those that overlap are one span."""
         found = [(0, self._covered)] if self._covered else []
         for secret in self._secrets:
             at = data.find(secret)
@@ -214,7 +214,7 @@ class Masker:
                 at = data.find(secret, at + 1)
         merged: list[tuple[int, int]] = []
         for start, end in sorted(found):
-            if merged and start <= merged[-1][1]:
+            if merged and start < merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(merged[-1][1], end))
             else:
                 merged.append((start, end))

@@ -43,7 +43,7 @@ tasks:
     files: ["broken*"]
     prompt: |
       !append broken-by-me.txt the checks do not want this
-  - {id: hangs, files: [hangs.txt], timeout: 4s, needs: [scripts], prompt: "!hang [attempt 1]\n!append hangs.txt at last"}
+  - {id: hangs, files: [hangs.txt], timeout: 4s, needs: [scripts], prompt: "!hang [attempt 1]\n!append hangs.txt done"}
   - {id: liar, files: [liar.txt], prompt: "!lie"}
   - {id: stray, files: [stray.txt], prompt: "!append stray.txt mine\n!append core/root.txt not mine"}
   - id: meets-person
