@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.core.reports import LONGEST, read_report
 from orchestrator.core.terminal import printable
 from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit
+from orchestrator.model.errors import OrchestratorError
 from orchestrator.ports import ReportSeen
 
 RECORD_BYTES = 1024 * 1024  #: more than any record of ours
@@ -43,8 +44,12 @@ def write_file(path: Path, text: str) -> None:
 
 
 def append_once(path: Path, line: str) -> None:
-    """Append a line that is not there yet, durable. Raises: OSError."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    """Append a line that is not there yet, durable. Raises: OrchestratorError when something is in the way."""
+    fd = open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    if fd is None:
+        raise OrchestratorError(
+            f"cannot write {path}", why="something that is no file stands there, or its folder is gone"
+        )
     with open(fd, "r+b", buffering=0) as file:
         present = file.read()
         if line.encode() in present.split(b"\n")[:-1]:

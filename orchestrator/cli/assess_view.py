@@ -48,9 +48,11 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
             yield from task_lines(task)
     yield from overlap_lines(found)
     yield from limit_lines(found, plan)
-    if found.warnings:
+    # overlaps have been shown, pair by pair and with the ways out
+    rest = [problem for problem in found.warnings if problem.code not in {"overlap", "may_overlap"}]
+    if rest:
         yield cell("")
-        yield from problem_lines(found.warnings, AMBER)
+        yield from problem_lines(rest, AMBER)
     yield cell("")
     yield from verdict_lines(found, plan)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.words import counted, joined, short
@@ -33,6 +34,11 @@ def _plan(data: Data) -> str:
 def _reason(data: Data, name: str = "reason") -> str:
     said = str(data.get(name) or "")
     return f": {said}" if said else ""
+
+
+def _clock(value: object) -> str:
+    """A time as it stands in the ledger -> the local time of day."""
+    return f"{datetime.fromisoformat(str(value)).astimezone():%H:%M:%S}" if value else "?"
 
 
 def _by(data: Data) -> str:
@@ -84,7 +90,7 @@ WORDS: dict[str, Callable[[Data], str]] = {
     ),
     "plan_finished": lambda d: "no task can move any more",
     "plan_cancelled": lambda d: f"cancelled{_by(d)}{_reason(d)}",
-    "lease_granted": lambda d: f"claimed until {d.get('expires_at')}",
+    "lease_granted": lambda d: f"claimed until {_clock(d.get('expires_at'))}",
     "lease_ended": lambda d: f"claim ended{_reason(d, 'cause')}",
     "attempt_started": lambda d: f"attempt {d.get('number')} started with {d.get('agent')}",
     "workspace_made": _workspace,
@@ -102,7 +108,7 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "task_queued": lambda d: "in the merge queue",
     "review_asked": lambda d: f"waits for a review{_reason({'r': joined(d.get('paths', ()))}, 'r')}",
     "review_decided": lambda d: f"{'approved' if d.get('approved') else 'rejected'}{_by(d)}{_reason(d, 'text')}",
-    "backoff_started": lambda d: f"failed ({_kind(d.get('failure'))}), tries again at {d.get('retry_at')}",
+    "backoff_started": lambda d: f"failed ({_kind(d.get('failure'))}), tries again at {_clock(d.get('retry_at'))}",
     "backoff_ended": lambda d: "may try again",
     "sent_back": lambda d: f"goes back to an agent{_reason({'r': _kind(d.get('failure'))}, 'r')}",
     "escalated": _escalated,

@@ -15,7 +15,7 @@ def read_report(line: bytes) -> AgentReport | None:
         return None
     try:
         data = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -78,12 +79,24 @@ def until(is_so: Callable[[], Any], what: str) -> Any:
 
 
 def text_of(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    """What stands in a file; nothing when there is none."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Processes whose working directory is that folder."""
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{name}/cwd") == str(folder):
+                found.append(int(name))
+    return found
 
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that only waits for its parent to look does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    fields = text_of(Path(f"/proc/{pid}/stat")).rsplit(")", 1)[-1].split()
+    return bool(fields) and fields[0] != "Z"

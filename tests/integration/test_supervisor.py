@@ -15,7 +15,7 @@ import pytest
 from orchestrator.backends.process import SUPERVISOR, start_time
 from orchestrator.backends.supervisor import Masker
 from orchestrator.model.errors import OrchestratorError
-from tests.fakes.runs import ended, is_alive, program, ran, ready, text_of, until
+from tests.fakes.runs import ended, is_alive, processes_in, program, ran, ready, text_of, until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
 
@@ -280,7 +280,7 @@ while time.monotonic() < end:
     time.sleep(0.2)
     os.kill(json.loads((run_dir / "meta.json").read_text())["supervisor"]["pid"], signal.SIGTERM)
     assert ended(run_dir, started)["why"] == "stopped"
-    assert not subprocess.run(["pgrep", "-f", str(run_dir)], stdout=subprocess.PIPE).stdout
+    assert processes_in(run_dir.parent) == []
 
 
 # ---- time ----
