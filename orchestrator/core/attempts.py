@@ -197,17 +197,20 @@ def work_collected(draft: Draft, fact: WorkCollected) -> None:
         words = words_for(attempt.exit) if attempt.exit else "stopped"
         fail(draft, plan, attempt, failure, attempt.detail or f"agent '{attempt.agent}' {words}", fact)
         return
-    asked = next((i for i in draft.state.open_items() if i.attempt_id == attempt.id and i.question_id), None)
+    wrong = what_is_wrong(task, attempt, fact)
+    open_questions = [i for i in draft.state.open_items() if i.attempt_id == attempt.id and i.question_id]
+    # a question that the agent did not wait for does not hold up work that is done
+    asked = next((i for i in open_questions if i.waits or wrong is not None), None)
     if asked is not None:
         # it ended with its question open: the answer goes to the next attempt, which goes on from here
         end(draft, plan, attempt, Ending.ASKED, fact)
         draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=asked, holds_task=True))
         return
-    if (finding := what_is_wrong(task, attempt, fact)) is not None:
-        kind, text = finding
+    if wrong is not None:
+        kind, text = wrong
         fail(draft, plan, attempt, kind, text, fact)
         return
-    if not fact.changed:
+    if not fact.changed and task.merges is None:
         end(draft, plan, attempt, Ending.NO_OP, fact)
         draft.record(Landed(plan_id=plan.id, task_id=task.task.id, candidate_id=None, commit=None))
         draft.ask(RemoveTree(plan_id=plan.id, owner=attempt.id))
@@ -248,6 +251,8 @@ def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple
             FailureKind.OUTSIDE_FILES,
             f"these paths were changed, and are not among the task's files:\n{listed}{more}",
         )
+    if task.merges is not None:
+        return None if fact.merged else (FailureKind.REFUSED, f"the merge of {task.merges} was not committed")
     if not fact.changed and attempt.no_change is None and not task.task.files.is_empty:
         return FailureKind.NO_CHANGE, (
             "the agent ended well and changed nothing; if nothing has to be changed, "
@@ -397,9 +402,10 @@ def agent_reported(draft: Draft, fact: AgentReported) -> None:
                 question_id=report.question_id,
                 text=report.text,
                 options=report.options,
+                waits=report.waits,
                 now=draft.now,
             )
-            asked = Escalated(plan_id=plan.id, task_id=attempt.task_id, item=item, holds_task=False, waits=report.waits)
+            asked = Escalated(plan_id=plan.id, task_id=attempt.task_id, item=item, holds_task=False)
             draft.record(asked)
 
 

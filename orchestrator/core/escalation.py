@@ -35,6 +35,7 @@ def question(
     question_id: str,
     text: str,
     options: tuple[str, ...],
+    waits: bool,
     now: datetime,
 ) -> Item:
     """An agent asks. Its own options become the choices; without any, words are the answer."""
@@ -49,6 +50,7 @@ def question(
         title=f"'{attempt.task_id}' asks",
         context=text,
         options=tuple(Option(id=o, label=o, effect="the agent is told this") for o in options),
+        waits=waits,
         free_text=True,
         asked_at=now,
     )
@@ -241,6 +243,20 @@ def stuck(state: State, run: PlanRun, task: TaskRun | None, what: str, detail: s
         context=detail,
         options=(RETRY, GIVE_UP, CANCEL) if task else (RETRY, LEAVE),
         priority=75,
+        asked_at=now,
+    )
+
+
+def not_done(state: State, run: PlanRun, key: str, detail: str, now: datetime) -> Item:
+    """Something that nothing waits for could not be done; somebody has to look."""
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.STUCK,
+        trigger="effect",
+        plan_id=run.id,
+        title=f"could not be done: {key}",
+        context=detail,
+        options=(Option(id="leave", label="I have seen it", effect="nothing; the plan goes on as it is"),),
         asked_at=now,
     )
 

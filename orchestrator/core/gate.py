@@ -11,7 +11,7 @@ from orchestrator.core.draft import Draft
 from orchestrator.core.retry import failure_of, words_for
 from orchestrator.core.schedule import is_settled
 from orchestrator.core.steps import candidate_steps, request_run, step_after
-from orchestrator.model.attempt import ExitWhy, FailureKind, Run, RunExit, RunKind, RunState
+from orchestrator.model.attempt import AttemptState, ExitWhy, FailureKind, Run, RunExit, RunKind, RunState
 from orchestrator.model.effect import BuildCandidate, LandCandidate, MirrorBranch, PublishPlan, RemoveTree, StopRun
 from orchestrator.model.event import (
     CandidateDropped,
@@ -29,6 +29,7 @@ from orchestrator.model.event import (
     PublishHeld,
     Synced,
     SyncHeld,
+    SyncReleased,
     TargetSeen,
 )
 from orchestrator.model.fact import (
@@ -72,7 +73,7 @@ def candidate_message(plan: PlanRun, candidate: Candidate) -> str:
 def may_gate(state: State, plan: PlanRun) -> bool:
     """Whether a new candidate may be begun now."""
     return (
-        plan.phase is PlanPhase.RUNNING
+        (plan.phase is PlanPhase.RUNNING or (plan.phase is PlanPhase.FINISHED and plan.publish_asked))
         and state.drain is not Drain.NOW
         and plan.tip is not None
         and plan.candidate is None
@@ -129,6 +130,7 @@ def drop(draft: Draft, plan: PlanRun, reason: str, *, requeued: bool) -> None:
     """The candidate at the gate is not wanted any more; its checkout goes to the trash once its processes are gone."""
     candidate = plan.candidate
     assert candidate is not None
+    assert candidate.stage is not CandidateStage.LANDING, "the plan's branch may be moving this very moment"
     draft.record(
         CandidateDropped(
             plan_id=plan.id,
@@ -151,6 +153,8 @@ def target_moved(draft: Draft, fact: TargetMoved) -> None:
     if plan.candidate is not None:
         drop(draft, plan, f"'{plan.plan.target}' moved", requeued=True)
         begin_sync(draft, draft.plan(plan.id), fact.target)
+    elif plan.publishing and plan.phase is PlanPhase.CANCELLED:
+        draft.record(PublishHeld(plan_id=plan.id, why="the plan was cancelled"))
     elif plan.publishing:
         if plan.sync_tries >= MAX_SYNCS:
             hold_publish(draft, plan, f"'{plan.plan.target}' moved {MAX_SYNCS} times while it was being taken in", "")
@@ -215,12 +219,17 @@ def run_ended(draft: Draft, plan: PlanRun, run: Run, exit: RunExit, tail: str) -
     plan, candidate = found
     if exit.why in {ExitWhy.NEVER_STARTED, ExitWhy.LOST} and run.try_number < MAX_CHECK_RUNS:
         request_run(draft, plan, candidate.id, run.kind, run.name, run.try_number + 1)
+    elif exit.why in {ExitWhy.NEVER_STARTED, ExitWhy.LOST}:
+        could_not(draft, candidate.id, f"{run.name} was lost {MAX_CHECK_RUNS} times", words_for(exit))
     elif failure_of(exit) is None:
         if run.kind is RunKind.CHECK:
             draft.record(
                 CheckPassed(plan_id=plan.id, task_id=candidate.task_id, candidate_id=candidate.id, check=run.name)
             )
         go_on(draft, draft.plan(plan.id), run.name)
+    elif run.kind is RunKind.PREPARE and run.try_number == 1:
+        # a fault of the network is over by now; what fails twice has to do with the work
+        request_run(draft, plan, candidate.id, run.kind, run.name, 2)
     else:
         red(draft, plan, candidate, run, exit, tail)
 
@@ -279,7 +288,16 @@ def could_not(draft: Draft, candidate: CandidateId, what: str, detail: str) -> N
     if (found := current_candidate(draft, candidate)) is None:
         return
     plan, at_gate = found
-    drop(draft, plan, what, requeued=False)
+    if at_gate.stage is CandidateStage.LANDING:
+        # the answer is here: the branch did not move
+        draft.record(
+            CandidateDropped(
+                plan_id=plan.id, task_id=at_gate.task_id, candidate_id=at_gate.id, reason=what, requeued=False
+            )
+        )
+    else:
+        drop(draft, plan, what, requeued=False)
+    draft.ask(RemoveTree(plan_id=plan.id, owner=at_gate.id))
     plan = draft.plan(plan.id)
     task = plan.tasks[at_gate.task_id] if at_gate.task_id else None
     if task is None:
@@ -316,6 +334,12 @@ def candidate_landed(draft: Draft, fact: CandidateLanded) -> None:
 # ---- publishing ----
 
 
+def release_sync(draft: Draft, plan: PlanRun) -> None:
+    """Let the next candidate look at the target anew."""
+    if plan.sync_held is not None:
+        draft.record(SyncReleased(plan_id=plan.id))
+
+
 def begin_publish(draft: Draft, plan: PlanRun, by: str) -> None:
     """Move the target to what has landed."""
     assert plan.tip is not None
@@ -339,7 +363,9 @@ def publish_done(draft: Draft, fact: PublishDone) -> None:
 
 def publish_refused(draft: Draft, fact: PublishRefused) -> None:
     plan = draft.plan(fact.plan_id)
-    if plan.publishing:
+    if plan.publishing and plan.phase is PlanPhase.CANCELLED:
+        draft.record(PublishHeld(plan_id=plan.id, why=fact.why))
+    elif plan.publishing:
         hold_publish(draft, plan, fact.why, fact.command)
 
 
@@ -347,7 +373,8 @@ def conclude(draft: Draft, plan: PlanRun) -> None:
     """When no task can move any more: publish, ask whether to, or say that it is over."""
     if plan.phase is not PlanPhase.RUNNING or plan.publishing or plan.tip is None or not is_settled(plan):
         return
-    if any(item.plan_id == plan.id and item.task_id is None for item in draft.state.open_items()):
+    about_plan = (i for i in draft.state.open_items() if i.plan_id == plan.id and i.task_id is None)
+    if any(item.trigger != "effect" for item in about_plan):
         return  # the question about the plan itself is not answered yet
     if plan.tip == plan.published:
         draft.record(Published(plan_id=plan.id, commit=plan.tip, final=True))
@@ -368,7 +395,7 @@ def is_blocked(state: State, plan: PlanRun) -> bool:
         return not plan.leases
     if not any(item.plan_id == plan.id for item in state.open_items()):
         return False
-    waiting = {item.attempt_id for item in state.open_items() if item.attempt_id}
-    if any(lease.attempt_id not in waiting for lease in plan.leases.values()):
+    live = (plan.attempts[lease.attempt_id] for lease in plan.leases.values())
+    if any(attempt.state is not AttemptState.WAITING for attempt in live):
         return False
     return not any(task.state in {TaskState.BACKOFF, TaskState.QUEUED} for task in plan.tasks.values())

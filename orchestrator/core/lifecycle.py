@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core import attempts, gate, requests
+from orchestrator.core import attempts, escalation, gate, requests
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.schedule import next_start
 from orchestrator.model.attempt import AttemptState, RunState
@@ -19,6 +19,7 @@ from orchestrator.model.event import (
     BranchMade,
     DaemonBegan,
     EffectAbandoned,
+    Escalated,
     PlanCancelled,
     RunFinished,
     RunLaunched,
@@ -107,7 +108,7 @@ def _follow(draft: Draft, fact: Fact) -> None:
             _branch_begun(draft, fact)
         case BranchRefused():
             plan = draft.plan(fact.plan_id)
-            if plan.tip is None:
+            if plan.tip is None and plan.number == fact.number:
                 why = f"{fact.why}; {fact.fix}"
                 draft.record(PlanCancelled(plan_id=plan.id, by="orchestrator", reason=why))
         case WorkspaceReady():
@@ -150,7 +151,7 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case RetryDue():
             _retry_due(draft, fact)
         case EffectFailed():
-            draft.record(EffectAbandoned(key=fact.key, detail=fact.detail))
+            _effect_failed(draft, fact)
         case AnswerDelivered() | Done():
             pass
         case _:
@@ -159,8 +160,17 @@ def _follow(draft: Draft, fact: Fact) -> None:
 
 def _branch_begun(draft: Draft, fact: BranchBegun) -> None:
     plan = draft.plan(fact.plan_id)
-    if plan.tip is None:
+    if plan.tip is None and plan.number == fact.number:
         draft.record(BranchMade(plan_id=plan.id, tip=fact.tip, target=fact.target))
+
+
+def _effect_failed(draft: Draft, fact: EffectFailed) -> None:
+    """Nothing else follows from it, so a person has to know."""
+    draft.record(EffectAbandoned(key=fact.key, detail=fact.detail))
+    plan = draft.state.active
+    if plan is not None:
+        item = escalation.not_done(draft.state, plan, fact.key, fact.detail, draft.now)
+        draft.record(Escalated(plan_id=plan.id, task_id=None, item=item, holds_task=False))
 
 
 def _retry_due(draft: Draft, fact: RetryDue) -> None:
@@ -183,10 +193,10 @@ def _run_ready(draft: Draft, fact: RunReady) -> None:
     if plan is None or run is None or run.state is not RunState.REQUESTED:
         return
     draft.record(RunRecorded(plan_id=plan.id, run_id=run.id, supervisor=fact.supervisor))
-    draft.ask(ReleaseRun(run_id=run.id, try_number=run.try_number))
-    if not _is_wanted(plan, run.owner):
-        # it was asked to stop while its supervisor came up
-        draft.ask(StopRun(run_id=run.id))
+    if _is_wanted(plan, run.owner):
+        draft.ask(ReleaseRun(run_id=run.id, try_number=run.try_number))
+    else:
+        draft.ask(StopRun(run_id=run.id))  # it was asked to stop while its supervisor came up
 
 
 def _is_wanted(plan: PlanRun, owner: str) -> bool:

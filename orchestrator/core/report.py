@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from orchestrator.core.gate import is_blocked
 from orchestrator.core.schedule import is_dead_end, waits_for
 from orchestrator.core.steps import AGENT
-from orchestrator.model.attempt import Attempt
+from orchestrator.model.attempt import Attempt, AttemptState
 from orchestrator.model.ids import TaskId, run_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet
@@ -21,7 +21,9 @@ def lane_of(run: PlanRun, task: TaskRun) -> Lane:
         case TaskState.PENDING | TaskState.BACKOFF:
             return Lane.BLOCKED if is_dead_end(run, task.task.id) is not None else Lane.PLANNED
         case TaskState.RUNNING:
-            return Lane.BLOCKED if task.item_id is not None else Lane.DOING
+            attempt = run.attempts.get(task.attempt_id) if task.attempt_id else None
+            waits = attempt is not None and attempt.state is AttemptState.WAITING
+            return Lane.BLOCKED if waits else Lane.DOING
         case TaskState.FOR_REVIEW:
             return Lane.FOR_REVIEW
         case TaskState.QUEUED | TaskState.GATING:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from difflib import get_close_matches
 
 from orchestrator.core import escalation, gate
 from orchestrator.core.attempts import stop_attempt, task_failed
 from orchestrator.core.draft import Draft
-from orchestrator.core.overlap import covers
+from orchestrator.core.overlap import covers, witness
 from orchestrator.core.schedule import is_settled
 from orchestrator.model.attempt import AttemptState, FailureKind
 from orchestrator.model.effect import BeginBranch, SendAnswer
@@ -23,6 +24,7 @@ from orchestrator.model.event import (
     PlanPaused,
     PlanResumed,
     PlanRevised,
+    PublishRequested,
     ReviewDecided,
     SentBack,
     TaskAdded,
@@ -35,7 +37,7 @@ from orchestrator.model.fact import AnswerGiven, CancelAsked, PlanSubmitted, Pub
 from orchestrator.model.ids import TaskId
 from orchestrator.model.item import Item, ItemKind
 from orchestrator.model.plan import Task, exactly
-from orchestrator.model.run import OVER, PLAN_OVER, Drain, PlanPhase, PlanRun, TaskRun, TaskState
+from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, TaskRun, TaskState
 
 #: States in which nothing of a task has been done yet, or nothing that would be lost by starting anew.
 _UNTOUCHED = frozenset({TaskState.PENDING, TaskState.BACKOFF, TaskState.FAILED, TaskState.CANCELLED})
@@ -104,10 +106,25 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
                 why="work that is under way is never given another meaning",
                 fix=f"wait for it, or `orchestrator cancel {task_id}` first",
             )
+    if run.candidate is not None and run.candidate.stage is CandidateStage.LANDING:
+        raise RefusedError("a task is landing this very moment", why="", fix="try again in a moment")
+    for lease in run.leases.values():
+        attempt = run.attempts[lease.attempt_id]
+        if attempt.state is AttemptState.PREPARING or run.tasks[attempt.task_id].state in _UNTOUCHED:
+            raise RefusedError(
+                f"an agent of '{attempt.task_id}' is just being started or stopped",
+                why="it would be half of the old plan and half of the new one",
+                fix="try again in a moment",
+            )
     withdrawn = tuple(t for t, task in run.tasks.items() if t not in new and task.merges is None)
     for task_id in withdrawn:
         if run.tasks[task_id].state not in OVER:
             cancel_task(draft, draft.plan(run.id), task_id, fact.by, "no longer in the plan")
+    if draft.plan(run.id).candidate is not None:
+        # its checks are those of the old text; it comes to the gate again with the new ones
+        gate.drop(draft, draft.plan(run.id), "the plan was revised", requeued=True)
+    for item in escalation.plan_items(draft.state, run.id, ItemKind.INCOMPLETE):
+        draft.record(ItemWithdrawn(plan_id=run.id, task_id=None, item_id=item.id, reason="the plan was revised"))
     reopened = [t for t in new if t in run.tasks and run.tasks[t].state in {TaskState.FAILED, TaskState.CANCELLED}]
     changed = [t for t in reopened if new[t] != run.tasks[t].task]
     draft.record(
@@ -117,13 +134,22 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
             digest=fact.digest,
             by=fact.by,
             sequential=fact.sequential,
-            rivals=fact.rivals,
+            rivals=(*fact.rivals, *kept_rivals(draft.plan(run.id), new)),
             rank=fact.rank,
             withdrawn=withdrawn,
         )
     )
     for task_id in changed:
         draft.record(TaskReopened(plan_id=run.id, task_id=task_id, by=fact.by))
+
+
+def kept_rivals(run: PlanRun, new: dict[TaskId, Task]) -> Iterator[tuple[TaskId, TaskId]]:
+    """Pairs with tasks that the new text does not have, and that may still hold their files."""
+    kept = [task for task_id, task in run.tasks.items() if task_id not in new and (task.holds or task.merges)]
+    for old in kept:
+        for task in (*new.values(), *(other.task for other in kept if other is not old)):
+            if witness(old.task.files, task.files) is not None or set(old.task.uses) & set(task.uses):
+                yield old.task.id, task.id
 
 
 def the_active(draft: Draft) -> PlanRun:
@@ -168,10 +194,14 @@ def cancel(draft: Draft, fact: CancelAsked) -> None:
                 why="what has landed stays landed" if task.state is TaskState.LANDED else "",
                 fix="",
             )
+        if is_landing(plan, fact.task_id):
+            raise RefusedError(
+                f"task '{fact.task_id}' is landing this very moment", why="its checks are green", fix="look again"
+            )
         cancel_task(draft, plan, fact.task_id, fact.by, fact.reason)
         return
     for task_id, task in plan.tasks.items():
-        if task.state not in OVER:
+        if task.state not in OVER and not is_landing(draft.plan(plan.id), task_id):
             cancel_task(draft, draft.plan(plan.id), task_id, fact.by, fact.reason)
     for item in draft.state.open_items():
         if item.plan_id == plan.id:
@@ -179,9 +209,15 @@ def cancel(draft: Draft, fact: CancelAsked) -> None:
                 ItemWithdrawn(plan_id=plan.id, task_id=item.task_id, item_id=item.id, reason="the plan was cancelled")
             )
     plan = draft.plan(plan.id)
-    if plan.candidate is not None:
+    if plan.candidate is not None and plan.candidate.stage is not CandidateStage.LANDING:
         gate.drop(draft, plan, "the plan was cancelled", requeued=False)
     draft.record(PlanCancelled(plan_id=plan.id, by=fact.by, reason=fact.reason))
+
+
+def is_landing(plan: PlanRun, task_id: TaskId | None) -> bool:
+    """Whether the plan's branch may be moving to this task's work this very moment."""
+    at_gate = plan.candidate
+    return at_gate is not None and at_gate.stage is CandidateStage.LANDING and at_gate.task_id == task_id
 
 
 def cancel_task(draft: Draft, plan: PlanRun, task_id: TaskId, by: str, reason: str) -> None:
@@ -234,12 +270,15 @@ def publish(draft: Draft, fact: PublishAsked) -> None:
         raise NothingError(
             "nothing has landed that is not published", why="", fix="`orchestrator status` shows where each task is"
         )
-    if plan.publishing or plan.candidate is not None:
+    if plan.phase is PlanPhase.CANCELLED:
         raise RefusedError(
-            "the gate is busy", why="the target moves only between two candidates", fix="try again in a moment"
+            f"plan '{plan.id}' was cancelled",
+            why="nothing is published for it any more",
+            fix=f"what has landed is on branch orchestrator/{plan.id}: `git merge orchestrator/{plan.id}`",
         )
     withdraw_items(draft, plan, None, "published by hand")
-    gate.begin_publish(draft, draft.plan(plan.id), fact.by)
+    gate.release_sync(draft, plan)
+    draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
 
 
 def stop(draft: Draft, fact: StopAsked) -> None:
@@ -254,7 +293,7 @@ def stop(draft: Draft, fact: StopAsked) -> None:
             if attempt.state is not AttemptState.STOPPING:
                 stop_attempt(draft, draft.plan(plan.id), attempt, stop_as=FailureKind.INTERRUPTED)
         plan = draft.plan(plan.id)
-        if plan.candidate is not None:
+        if plan.candidate is not None and plan.candidate.stage is not CandidateStage.LANDING:
             gate.drop(draft, plan, "the daemon was stopped", requeued=True)
 
 
@@ -293,14 +332,17 @@ def answer(draft: Draft, fact: AnswerGiven) -> None:
 
 def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -> None:
     match fact.choice:
-        case "publish" | "retry" if item.kind is not ItemKind.CONFLICT:
-            if plan.candidate is None and not plan.publishing:
-                gate.begin_publish(draft, plan, fact.by)
+        case "publish" | "retry" if item.kind in {ItemKind.INCOMPLETE, ItemKind.PUBLISH_REFUSED}:
+            draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
+        case "retry":
+            gate.release_sync(draft, plan)
         case "send_back":
             _resolve_by_agent(draft, plan, item)
-        case _:
+        case _ if item.trigger != "effect":
             if is_settled(plan) and plan.phase is PlanPhase.RUNNING:
                 draft.record(PlanFinished(plan_id=plan.id))
+        case _:
+            pass
 
 
 def _resolve_by_agent(draft: Draft, plan: PlanRun, item: Item) -> None:
@@ -392,7 +434,6 @@ def _answered_question(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, f
             )
         )
         return
-    said = " ".join(part for part in (fact.choice if fact.choice != "text" else "", fact.text) if part)
     attempt = plan.attempts[item.attempt_id]
     draft.record(
         SentBack(
@@ -401,6 +442,5 @@ def _answered_question(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, f
             failure=None,
             findings=(),
             resume_from=attempt.head if attempt.head != attempt.base else None,
-            answers=(f"you asked: {item.context}\nthe answer: {said}",),
         )
     )

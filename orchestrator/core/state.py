@@ -47,6 +47,7 @@ from orchestrator.model.event import (
     PublishBegan,
     Published,
     PublishHeld,
+    PublishRequested,
     ReportsRead,
     ReviewAsked,
     ReviewDecided,
@@ -57,6 +58,7 @@ from orchestrator.model.event import (
     SentBack,
     Synced,
     SyncHeld,
+    SyncReleased,
     TargetSeen,
     TaskAdded,
     TaskCancelled,
@@ -146,7 +148,11 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 started_at=at,
                 start=event.start,
             )
-            plan = replace(plan, attempts=plan.attempts | {event.attempt_id: attempt})
+            plan = replace(
+                plan,
+                attempts=plan.attempts | {event.attempt_id: attempt},
+                numbers=plan.numbers | {event.task_id: event.number},
+            )
             return _move(
                 plan,
                 event.task_id,
@@ -248,7 +254,6 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 last_failure=event.failure or task.last_failure,
                 findings=event.findings,
                 resume_from=event.resume_from,
-                answers=(*task.answers, *event.answers),
                 item_id=None,
             )
         case TaskFailed():
@@ -273,12 +278,14 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 reason="",
             )
         case TaskAdded():
-            added = TaskRun(task=event.task, since=at, merges=event.merges)
+            number = plan.numbers.get(event.task.id, 0)
+            added = TaskRun(task=event.task, since=at, merges=event.merges, attempts=number)
             rivals = dict(plan.rivals)
             rivals[event.task.id] = frozenset(event.rivals)
             for other in event.rivals:
                 rivals[other] = rivals.get(other, frozenset()) | {event.task.id}
-            return replace(plan, tasks=plan.tasks | {event.task.id: added}, rivals=rivals)
+            phase = PlanPhase.RUNNING if plan.phase is PlanPhase.FINISHED else plan.phase
+            return replace(plan, tasks=plan.tasks | {event.task.id: added}, rivals=rivals, phase=phase)
         case CandidateRequested():
             candidate = Candidate(
                 id=event.candidate_id,
@@ -308,6 +315,10 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             return plan
         case TargetSeen():
             return replace(plan, target_seen=event.target)
+        case PublishRequested():
+            return replace(plan, publish_asked=True)
+        case SyncReleased():
+            return replace(plan, sync_held=None)
         case SyncHeld():
             return replace(plan, sync_held=event.target, publish_asked=False, sync_tries=0)
         case Landed():
@@ -422,10 +433,8 @@ def rivals_of(pairs: Iterable[tuple[TaskId, TaskId]]) -> dict[TaskId, frozenset[
 
 def _confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:
     old = state.plans.get(event.plan_id)
-    tasks: dict[TaskId, TaskRun] = {}
-    for task in event.plan.tasks:
-        before = old.tasks.get(task.id) if old else None
-        tasks[task.id] = TaskRun(task=task, since=at, attempts=before.attempts if before else 0)
+    numbers = old.numbers if old else {}
+    tasks = {task.id: TaskRun(task=task, since=at, attempts=numbers.get(task.id, 0)) for task in event.plan.tasks}
     run = PlanRun(
         plan=event.plan,
         digest=event.digest,
@@ -437,6 +446,7 @@ def _confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:
         rivals=rivals_of(event.rivals),
         rank=event.rank,
         candidates=old.candidates if old else 0,
+        numbers=numbers,
     )
     return replace(_with_plan(state, run), current=event.plan_id)
 
@@ -446,7 +456,8 @@ def _revised(plan: PlanRun, event: PlanRevised, at: datetime) -> PlanRun:
     renewed: dict[TaskId, TaskRun] = {}
     for task in event.plan.tasks:
         before = plan.tasks.get(task.id)
-        renewed[task.id] = replace(before, task=task) if before else TaskRun(task=task, since=at)
+        number = plan.numbers.get(task.id, 0)
+        renewed[task.id] = replace(before, task=task) if before else TaskRun(task=task, since=at, attempts=number)
     return replace(
         plan,
         plan=event.plan,
@@ -472,7 +483,7 @@ def _escalated(state: State, event: Escalated, at: datetime) -> State:
         plan = _task(plan, event.task_id, failures=run.failures + 1, last_failure=event.failure)
     if event.holds_task:
         holds = False if event.releases_files else run.holds or event.item.kind is ItemKind.HUMAN_TASK
-        if run.state is TaskState.FOR_REVIEW:
+        if event.item.kind is ItemKind.PROTECTED:
             plan = _task(plan, event.task_id, item_id=event.item.id)
         else:
             plan = _move(
@@ -480,7 +491,10 @@ def _escalated(state: State, event: Escalated, at: datetime) -> State:
             )
     elif event.item.attempt_id is not None:
         plan = _task(plan, event.task_id, item_id=event.item.id)
-        if event.waits and plan.attempts[event.item.attempt_id].state in {AttemptState.STARTING, AttemptState.RUNNING}:
+        if event.item.waits and plan.attempts[event.item.attempt_id].state in {
+            AttemptState.STARTING,
+            AttemptState.RUNNING,
+        }:
             plan = _attempt(plan, event.item.attempt_id, state=AttemptState.WAITING)
     return _with_plan(state, plan)
 
@@ -489,7 +503,14 @@ def _answered(state: State, event: Answered, at: datetime) -> State:
     item = replace(
         state.items[event.item_id], answer=event.choice, text=event.text, answered_by=event.by, answered_at=at
     )
-    return _free_item(_with_item(state, item), event.plan_id, event.task_id, event.item_id)
+    state = _with_item(state, item)
+    if item.kind is ItemKind.QUESTION and event.task_id is not None:
+        # later attempts read it too, whether or not this one lives to hear it
+        said = " ".join(part for part in (event.choice if event.choice != "text" else "", event.text) if part)
+        plan = state.plans[event.plan_id]
+        told = (*plan.tasks[event.task_id].answers, f"you asked: {item.context}\nthe answer: {said}")
+        state = _with_plan(state, _task(plan, event.task_id, answers=told))
+    return _free_item(state, event.plan_id, event.task_id, event.item_id)
 
 
 def _free_item(state: State, plan_id: PlanId, task_id: TaskId | None, item_id: ItemId) -> State:
@@ -499,10 +520,11 @@ def _free_item(state: State, plan_id: PlanId, task_id: TaskId | None, item_id: I
         return state
     run = plan.tasks[task_id]
     if run.item_id == item_id:
-        plan = _task(plan, task_id, item_id=None)
+        others = (i.id for i in state.items.values() if i.is_open and i.plan_id == plan_id and i.task_id == task_id)
+        plan = _task(plan, task_id, item_id=next(others, None))
     attempt_id = state.items[item_id].attempt_id
     if attempt_id is not None and attempt_id in plan.attempts:
-        open_still = any(i.is_open and i.attempt_id == attempt_id for i in state.items.values())
+        open_still = any(i.is_open and i.waits and i.attempt_id == attempt_id for i in state.items.values())
         if plan.attempts[attempt_id].state is AttemptState.WAITING and not open_still:
             plan = _attempt(plan, attempt_id, state=AttemptState.RUNNING)
     return _with_plan(state, plan)

@@ -52,7 +52,10 @@ def step_after(steps: tuple[tuple[RunKind, str], ...], name: str | None) -> tupl
 def request_run(
     draft: Draft, plan: PlanRun, owner: AttemptId | CandidateId, kind: RunKind, name: str, try_number: int = 1
 ) -> None:
-    """Have a supervised run started."""
-    run = run_id(owner, name)
+    """Have a supervised run started, every try of a step in a folder of its own.
+
+    Only an agent keeps its folder: it is tried again just when its program never started, and is called by that name.
+    """
+    run = run_id(owner, name if kind is RunKind.AGENT or try_number == 1 else f"{name}.try-{try_number}")
     draft.record(RunRequested(plan_id=plan.id, run_id=run, owner=owner, kind=kind, name=name, try_number=try_number))
     draft.ask(StartRun(run_id=run, try_number=try_number))

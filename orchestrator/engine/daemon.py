@@ -15,9 +15,9 @@ from orchestrator.core.lifecycle import may_exit
 from orchestrator.engine.control import Control
 from orchestrator.engine.loop import Loop
 from orchestrator.engine.perform import Performer
-from orchestrator.model.errors import ExitCode
+from orchestrator.model.errors import ExitCode, OrchestratorError
 from orchestrator.model.fact import DaemonStarted, PlanSubmitted
-from orchestrator.model.run import PLAN_OVER, PlanPhase, PlanRun, State, TaskState
+from orchestrator.model.run import PLAN_OVER, PlanRun, State, TaskState
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ def outcome_of(state: State, plan: PlanRun) -> ExitCode | None:
     """The exit code that a plan has come to; None while it is under way."""
     if plan.phase in PLAN_OVER and not plan.leases and plan.candidate is None:
         landed = all(task.state is TaskState.LANDED for task in plan.tasks.values())
-        return ExitCode.OK if landed and plan.phase is not PlanPhase.CANCELLED else ExitCode.NOT_ALL_LANDED
+        return ExitCode.OK if landed else ExitCode.NOT_ALL_LANDED
     return ExitCode.NEEDS_PERSON if is_blocked(state, plan) else None
 
 
@@ -56,6 +56,7 @@ class Daemon:
         self._manner = manner
         self._leaving = Leaving.STOPPED
         self._leave = anyio.Event()
+        self._refused: OrchestratorError | None = None
         self.control: Control | None = None
 
     def leave(self, why: Leaving = Leaving.DETACHED) -> None:
@@ -74,7 +75,11 @@ class Daemon:
             if self.control is not None:
                 tasks.start_soon(self.control.serve)
             if submit is not None:
-                await self._loop.request(submit)
+                try:
+                    await self._loop.request(submit)
+                except OrchestratorError as error:
+                    self._refused = error
+                    self.leave(Leaving.DETACHED)
             tasks.start_soon(self._judge)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
@@ -83,6 +88,8 @@ class Daemon:
                 with anyio.move_on_after(5):
                     await self.control.closed.wait()
             tasks.cancel_scope.cancel()
+        if self._refused is not None:
+            raise self._refused
         return self._leaving
 
     async def _judge(self) -> None:
@@ -90,10 +97,10 @@ class Daemon:
         await self._loop.begun.wait()
         while True:
             state = self._loop.state
-            if may_exit(state):
+            if may_exit(state) and not self._loop.under_way:
                 self.leave(Leaving.STOPPED)
             plan = state.active
-            if plan is not None and self._loop.seq:
+            if plan is not None and not self._loop.under_way:
                 outcome = outcome_of(state, plan)
                 if self._manner.exit_when_over and outcome in {ExitCode.OK, ExitCode.NOT_ALL_LANDED}:
                     self.leave(Leaving.PLAN_OVER)

@@ -74,6 +74,7 @@ class Loop:
         self._watched: set[tuple[str, int]] = set()
         self._performer: Performer | None = None
         self._changed = anyio.Event()
+        self.under_way = 0  #: effects that are being carried out
         self.begun = anyio.Event()  #: this daemon's first transaction is recorded
         self.state = State()
         self.seq = 0
@@ -126,15 +127,17 @@ class Loop:
                         batch.append(self._receive.receive_nowait())
                     except anyio.WouldBlock:
                         break
-                fresh = not await self._take(tasks, batch, all_rows=fresh) and fresh
+                while batch:
+                    batch = await self._take(tasks, batch, all_rows=fresh)
+                fresh = False
 
     # ---- one transaction ----
 
     async def _deliver(self, fact: Fact, key: str | None) -> None:
         await self._send.send(_Delivery(fact, key))
 
-    async def _take(self, tasks: TaskGroup, batch: list[_Delivery], *, all_rows: bool) -> bool:
-        """Decide and record. Returns: whether anything was recorded."""
+    async def _take(self, tasks: TaskGroup, batch: list[_Delivery], *, all_rows: bool) -> list[_Delivery]:
+        """Decide and record. Returns: what has to be taken again, in the same order, because the ledger refused it."""
         now = self._clock.now()
         before = State() if all_rows else self.state
         state = self.state
@@ -162,7 +165,7 @@ class Loop:
                 outcome.keys.append(delivery.key)
             taken.append(delivery)
         if not taken:
-            return False
+            return []
         record = Batch(
             at=now,
             events=outcome.events,
@@ -173,8 +176,7 @@ class Loop:
         try:
             self.seq = await self._store.record(record)
         except OrchestratorError as error:
-            await self._not_recorded(taken, error)
-            return False
+            return await self._not_recorded(taken, error)
         self.state = state
         for event in outcome.events:
             _log_event(event)
@@ -186,19 +188,17 @@ class Loop:
                 delivery.done.set()
         self.begun.set()
         self.wake()
-        return True
+        return []
 
-    async def _not_recorded(self, taken: list[_Delivery], error: OrchestratorError) -> None:
-        """The ledger could not be written: nothing has happened. People hear it, the world's facts are tried again."""
+    async def _not_recorded(self, taken: list[_Delivery], error: OrchestratorError) -> list[_Delivery]:
+        """The ledger could not be written: nothing has happened. People hear it, the world's facts are kept."""
         log.error("ledger.refused", error=str(error))
         for delivery in taken:
             if delivery.done is not None:
                 delivery.error = error
                 delivery.done.set()
         await anyio.sleep(PAUSE_S)
-        for delivery in taken:
-            if delivery.done is None:
-                await self._send.send(delivery)
+        return [delivery for delivery in taken if delivery.done is None]
 
     # ---- effects and runs ----
 
@@ -211,8 +211,12 @@ class Loop:
 
     async def _perform(self, effect: Effect) -> None:
         assert self._performer is not None
-        fact = await self._performer.perform(effect)
-        await self._deliver(fact, effect.key)
+        self.under_way += 1
+        try:
+            fact = await self._performer.perform(effect)
+            await self._deliver(fact, effect.key)
+        finally:
+            self.under_way -= 1
 
     def _watch_new(self, tasks: TaskGroup) -> None:
         """Watch every run that has a supervisor: those just started, and after a restart those that live on."""

@@ -28,7 +28,7 @@ from orchestrator.model.effect import (
     StartRun,
     StopRun,
 )
-from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.errors import OrchestratorError, RefusedError
 from orchestrator.model.fact import (
     AnswerDelivered,
     BranchBegun,
@@ -114,7 +114,7 @@ class Performer:
             case BeginBranch():
                 target = self._plan(effect.plan_id).plan.target
                 tip, commit = await self._repository.begin_branch(effect.plan_id, effect.number, target)
-                return BranchBegun(plan_id=effect.plan_id, tip=tip, target=commit)
+                return BranchBegun(plan_id=effect.plan_id, number=effect.number, tip=tip, target=commit)
             case MakeWorkspace():
                 return await self._make_workspace(effect)
             case StartRun():
@@ -142,7 +142,8 @@ class Performer:
                 detail = f"the plan's branch is {where}, and was expected at {effect.old}"
                 return LandingRefused(candidate_id=effect.candidate_id, detail=detail)
             case MirrorBranch():
-                await self._repository.mirror(effect.plan_id, effect.commit)
+                # the present tip: an effect that comes late must not move it back
+                await self._repository.mirror(effect.plan_id, self._plan(effect.plan_id).tip or effect.commit)
                 return Done()
             case RemoveTree():
                 plan = self._plan(effect.plan_id)
@@ -192,8 +193,8 @@ class Performer:
             assert attempt.workspace is not None
             cwd = attempt.workspace.path
         else:
-            assert candidate is not None
-            assert candidate.path is not None
+            if candidate is None or candidate.id != run.owner or candidate.path is None:
+                raise RefusedError("this check is no longer wanted", why=f"candidate {run.owner} is not at the gate")
             cwd = candidate.path
         if run.kind is RunKind.PREPARE:
             argv, timeout = plan.plan.prepare.run[int(run.name.rsplit("-", 1)[1]) - 1], PREPARE_TIMEOUT
@@ -276,10 +277,11 @@ class Performer:
             ignore=ignored(plan),
             keep_only=effect.keep_only,
         )
-        changed = found.changed
+        changed, merged = found.changed, True
         if effect.also is not None and found.head is not None:
             also = set(await self._repository.changed(effect.also, found.head))
             changed = tuple(path for path in changed if path in also)
+            merged = await self._repository.contains(found.head, effect.also)
         return WorkCollected(
             attempt_id=attempt.id,
             head=found.head,
@@ -290,6 +292,7 @@ class Performer:
             nested=found.nested,
             salvage=found.salvage,
             error=found.error,
+            merged=merged,
         )
 
     async def _build_candidate(self, effect: BuildCandidate) -> Fact:
@@ -357,7 +360,8 @@ def failed(effect: Effect, why: str) -> Fact:
     """The fact for an effect that could not be carried out."""
     match effect:
         case BeginBranch():
-            return BranchRefused(plan_id=effect.plan_id, why=why, fix="mend it, then start the plan again")
+            fix = "mend it, then start the plan again"
+            return BranchRefused(plan_id=effect.plan_id, number=effect.number, why=why, fix=fix)
         case MakeWorkspace():
             return WorkspaceFailed(attempt_id=effect.attempt_id, detail=why)
         case StartRun():

@@ -311,7 +311,6 @@ class SentBack:
     failure: FailureKind | None  #: None: a person sent it back, which counts as no failure
     findings: tuple[str, ...]
     resume_from: Commit | None
-    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,7 +323,6 @@ class Escalated:
     holds_task: bool
     releases_files: bool = False
     failure: FailureKind | None = None  #: the one that led here, counted
-    waits: bool = True  #: a live agent does nothing until the answer comes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -492,6 +490,21 @@ class PublishBegan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublishRequested:
+    """The target is to be moved as soon as the gate is free."""
+
+    plan_id: PlanId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReleased:
+    """A target that could not be taken in is to be tried once more."""
+
+    plan_id: PlanId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishHeld:
     """Moving the target was refused or put off; it is where it was."""
 
@@ -571,10 +584,12 @@ Event = (
     | ConflictFound
     | TargetSeen
     | SyncHeld
+    | SyncReleased
     | Landed
     | Synced
     | PublishBegan
     | PublishHeld
+    | PublishRequested
     | Published
     | TreeRemoved
     | EffectAbandoned

@@ -92,6 +92,7 @@ class BranchBegun:
     """The plan's branch exists in `repo.git`."""
 
     plan_id: PlanId
+    number: int  #: of the plan's run
     tip: Commit
     target: Commit
 
@@ -99,6 +100,7 @@ class BranchBegun:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchRefused:
     plan_id: PlanId
+    number: int
     why: str
     fix: str
 
@@ -168,6 +170,7 @@ class WorkCollected:
     nested: tuple[str, ...]  #: repositories inside the tree that are not in the base
     salvage: tuple[str, ...]
     error: str = ""  #: why collecting failed; the tree then stays as it is
+    merged: bool = True  #: the head holds the commit of the target that it had to bring in, if any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ class Item:
     context: str = ""  #: what happened, in our words, then what the agent or the tools said
     paths: tuple[str, ...] = ()
     options: tuple[Option, ...]
+    waits: bool = True  #: a question: the agent does nothing until the answer comes
     free_text: bool = False  #: any text is an answer
     priority: int = 50
     asked_at: datetime

@@ -146,6 +146,8 @@ class PlanRun:
     #: seconds of the longest way to the end, own estimate included
     rank: dict[TaskId, float] = field(default_factory=dict)
     attempts: dict[AttemptId, Attempt] = field(default_factory=dict)
+    #: the latest attempt at every task that any run of this plan ever had; a number is never used again
+    numbers: dict[TaskId, int] = field(default_factory=dict)
     leases: dict[TaskId, Lease] = field(default_factory=dict)  #: live ones
     runs: dict[RunId, Run] = field(default_factory=dict)  #: those that have not ended
     candidate: Candidate | None = None

@@ -236,7 +236,7 @@ class World:
     def fact_for(self, effect: Effect) -> Fact | None:
         match effect:
             case BeginBranch():
-                return BranchBegun(plan_id=effect.plan_id, tip=self.target, target=self.target)
+                return BranchBegun(plan_id=effect.plan_id, number=effect.number, tip=self.target, target=self.target)
             case MakeWorkspace():
                 place = Workspace(
                     path=f"/w/{effect.attempt_id}", git_dir="/g", branch=f"refs/heads/{effect.attempt_id}"

@@ -6,26 +6,38 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.core.lifecycle import may_exit
 from orchestrator.model.agent import Asked, HandedIn, NoChange
-from orchestrator.model.attempt import ExitWhy, FailureKind, RunExit
-from orchestrator.model.effect import CollectWork, MakeWorkspace
+from orchestrator.model.attempt import ExitWhy, FailureKind, RunExit, RunKind
+from orchestrator.model.effect import BuildCandidate, CollectWork, LandCandidate, MakeWorkspace, StartRun
 from orchestrator.model.errors import OrchestratorError, RefusedError
 from orchestrator.model.event import (
     AttemptEnded,
     AttemptStarted,
     BackoffStarted,
     CandidateRequested,
+    CheckPassed,
     GateFailed,
     Landed,
     LeaseEnded,
     LeaseGranted,
     PublishBegan,
     Published,
+    RunRequested,
     SentBack,
     Synced,
     TaskAdded,
 )
-from orchestrator.model.fact import CancelAsked, HeldLong, PauseAsked, PublishAsked, ResumeAsked, RetryAsked, StopAsked
+from orchestrator.model.fact import (
+    CancelAsked,
+    EffectFailed,
+    HeldLong,
+    PauseAsked,
+    PublishAsked,
+    ResumeAsked,
+    RetryAsked,
+    StopAsked,
+)
 from orchestrator.model.ids import Commit, TaskId, attempt_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet, PublishMode, RetryPolicy
@@ -529,3 +541,156 @@ def test_an_answer_that_is_no_option_is_refused(choice: str) -> None:
 def test_every_lease_that_was_granted_has_ended_when_the_plan_is_over() -> None:
     world = World(a_plan(*(a_task(f"t{n}") for n in range(5)))).run()
     assert [e.token for e in world.of(LeaseGranted)] == sorted(e.token for e in world.of(LeaseEnded))
+
+
+def test_attempt_numbers_are_never_used_again_even_over_a_run_without_the_task() -> None:
+    world = World(a_plan(a_task("a"), a_task("b"))).run()
+    world.submit(a_plan(a_task("a")), "d2")
+    world.run()
+    world.submit(a_plan(a_task("a"), a_task("b")), "d3")
+    world.run()
+    started = [e.attempt_id for e in world.of(AttemptStarted)]
+    assert len(started) == len(set(started))
+    assert world.task("b").attempts == 2
+
+
+@pytest.mark.parametrize("ask", ["cancel", "cancel-all", "stop"])
+def test_what_is_landing_lands_whatever_is_asked_that_moment(ask: str) -> None:
+    world = World(a_plan(a_task("one"), a_task("two", depends_on=(TaskId("one"),))))
+    world.hold = lambda effect: isinstance(effect, LandCandidate)
+    world.run()
+    match ask:
+        case "cancel":
+            with pytest.raises(RefusedError, match="landing"):
+                world.give(CancelAsked(task_id=TaskId("one"), by="me"))
+        case "cancel-all":
+            world.give(CancelAsked(task_id=None, by="me"))
+        case "stop":
+            world.give(StopAsked(by="me", now=True))
+            assert not may_exit(world.state), "the answer of the repository is still to come"
+    world.release_held().settle()
+    assert world.task("one").state is TaskState.LANDED
+    assert world.plan_run.tip == world.of(Landed)[-1].commit
+
+
+def test_retry_of_a_red_sync_never_publishes() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.scripts["two"] = [Script(hangs=True)]
+    world.target = Commit("target-1")
+    world.check = lambda task, name: CRASH if task is None else OK
+    world.run()
+    world.check = lambda task, name: OK
+    world.answer_item("retry").run()
+    assert not world.of(PublishBegan)
+    assert world.target == "target-1"
+
+
+def test_publish_by_hand_takes_in_a_target_that_moved_after_the_plan_finished() -> None:
+    world = World(a_plan(a_task("one"), publish=PublishMode.MANUAL)).run()
+    world.target = Commit("target-1")
+    world.give(PublishAsked(by="me"))
+    world.run()
+    assert [type(e).__name__ for e in world.events if isinstance(e, Synced | Published)] == ["Synced", "Published"]
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_publish_by_hand_may_hit_a_conflict_that_an_agent_resolves() -> None:
+    world = World(a_plan(a_task("one"), publish=PublishMode.MANUAL)).run()
+    world.target = Commit("target-1")
+    world.conflicts[None] = [("src/one.py",)]
+    world.give(PublishAsked(by="me"))
+    world.run().answer_item("send_back").run()
+    assert world.of(TaskAdded)
+    assert all(run.state is TaskState.LANDED for run in world.plan_run.tasks.values())
+
+
+def test_an_answer_given_while_the_gate_is_busy_is_not_lost() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.hold = lambda effect: isinstance(effect, BuildCandidate)
+    world.run()
+    world.hold = lambda effect: isinstance(effect, LandCandidate)
+    world.todo.extend(world.held[:])
+    world.held.clear()
+    world.settle()
+    world.give(PublishAsked(by="me")) if world.plan_run.tip != world.plan_run.started_at_commit else None
+    world.release_held().run()
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_a_check_lost_three_times_is_no_fault_of_the_work() -> None:
+    world = World(a_plan(a_task("one")))
+    world.check = lambda task, name: RunExit(why=ExitWhy.LOST)
+    world.run()
+    assert world.inbox()[0].kind is ItemKind.STUCK
+    assert world.task("one").work_failures == 0
+    world.check = lambda task, name: OK
+    world.answer_item("retry").run()
+    assert world.task("one").state is TaskState.LANDED
+
+
+def test_every_try_of_a_check_has_a_folder_of_its_own() -> None:
+    world = World(a_plan(a_task("one")))
+    exits = [RunExit(why=ExitWhy.LOST), OK]
+    world.check = lambda task, name: exits.pop(0)
+    world.run()
+    runs = [e.run_id for e in world.of(RunRequested) if e.kind is RunKind.CHECK]
+    assert len(runs) == len(set(runs)) == 2
+
+
+def test_a_revision_sends_the_candidate_to_the_gate_again_with_the_new_checks() -> None:
+    world = World(a_plan(a_task("one"), checks=("old",)))
+    world.hold = lambda effect: isinstance(effect, StartRun) and "check" in effect.run_id
+    world.run()
+    world.submit(a_plan(a_task("one"), checks=("new",)), "d2")
+    world.release_held().run()
+    assert [e.check for e in world.of(CheckPassed)] == ["check-new"]
+    assert world.task("one").state is TaskState.LANDED
+
+
+def test_a_revision_keeps_what_a_withdrawn_task_still_holds() -> None:
+    world = World(a_plan(a_task("one", files=["same.py"])))
+    world.scripts["one"] = [Script(hangs=True)]
+    world.run()
+    world.hold = lambda effect: isinstance(effect, CollectWork)
+    world.submit(a_plan(a_task("new", files=["same.py"])), "d2")
+    world.settle()
+    assert world.states()["new"] is TaskState.PENDING, "the process of the old task may still write"
+    world.release_held().run()
+    assert world.states()["new"] is TaskState.LANDED
+
+
+def test_protected_work_rejected_twice_is_escalated_and_may_be_tried_again() -> None:
+    world = World(a_plan(a_task("one", files=["Makefile"]), protected=FileSet(include=("Makefile",))))
+    world.run().answer_item("reject").run().answer_item("reject").run()
+    assert world.task("one").state is TaskState.ESCALATED
+    assert world.inbox()[0].kind is ItemKind.WORK_FAILED
+    world.give(RetryAsked(task_id=TaskId("one"), by="me"))
+
+
+def test_a_sync_resolved_wholly_to_one_side_still_goes_through_the_gate() -> None:
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: type(effect).__name__ == "PublishPlan"
+    world.run()
+    world.target = Commit("target-1")
+    world.conflicts[None] = [("src/one.py",)]
+    world.release_held().run()
+    world.scripts["sync-target-1"] = [Script(changed=(), more={"head": Commit("the-merge")})]
+    world.answer_item("send_back").run()
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+    assert "target-1" in world.contained
+
+
+def test_a_question_nobody_waits_for_does_not_hold_up_work_that_is_done() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(reports=(Asked(question_id="q", text="?", waits=False),))]
+    assert world.run().task("one").state is TaskState.LANDED
+
+
+def test_an_effect_that_nothing_waits_for_and_that_failed_is_told_to_a_person() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(hangs=True)]
+    world.run()
+    world.give(EffectFailed(key="p/mirror/x", detail="disk full"))
+    assert world.inbox()[0].kind is ItemKind.STUCK
+    world.answer_item("leave")
+    assert world.inbox() == ()
