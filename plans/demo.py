@@ -64,7 +64,8 @@ def main() -> None:
         run("git", "log", "--first-parent", "--oneline", "main", cwd=shop)
     finally:
         subprocess.run([str(ORCHESTRATOR), "stop", "--now"], cwd=shop, stdout=subprocess.DEVNULL, check=False)
-    say(f"Look around in {shop}: `git log --graph`, `orchestrator events`. Remove it when you are done.")
+    print(f"\nLook around:  cd {shop}\n              git log --graph\n              {ORCHESTRATOR} events")
+    print("Remove the folder when you are done.")
 
 
 if __name__ == "__main__":

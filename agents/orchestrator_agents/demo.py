@@ -72,6 +72,9 @@ class Agent:
         steps = steps_of(self.briefing["prompt"], self.briefing["number"])
         if self.briefing["merging"]:
             self.resolve()
+            if not steps:
+                orch_agent("hand-off", "kept both sides of the merge")
+                return 0
         if not steps and not any(line.strip().startswith("!") for line in self.briefing["prompt"].splitlines()):
             self.default()
             return 0

@@ -50,7 +50,10 @@ def outcome(seen: Picture, *, stop_when_blocked: bool) -> ExitCode | None:
     if rows.is_over(seen.plan):
         landed = all(task.state is TaskState.LANDED for task in seen.tasks)
         return ExitCode.OK if landed else ExitCode.NOT_ALL_LANDED
-    if seen.plan.state is PlanPhase.BLOCKED and stop_when_blocked:
+    stands = seen.plan.state is PlanPhase.BLOCKED or (
+        seen.plan.state is PlanPhase.PAUSED and not any(task.state is TaskState.RUNNING for task in seen.tasks)
+    )
+    if stands and stop_when_blocked:
         return ExitCode.NEEDS_PERSON
     return None
 

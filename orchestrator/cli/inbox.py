@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,8 +69,8 @@ def chosen(item: Item, choice: str | None, text: str) -> tuple[str, str]:
     options = {option.id: option for option in item.options}
     if choice in options:
         return choice, text
-    if item.free_text:
-        # An agent's question may be answered with anything, so what was typed is the answer.
+    if item.free_text and (not options or choice == TEXT):
+        # A question without choices may be answered with anything, so what was typed is the answer.
         return TEXT, "\n".join(part for part in (choice if choice != TEXT else "", text) if part)
     option: Option = rows.unique(choice, options, "option")
     return option.id, text
@@ -91,7 +92,7 @@ def _closed(item: Item) -> RefusedError:
         )
     return RefusedError(
         f"{item.id} has been answered",
-        why=f"{item.answered_by or 'somebody'} chose '{item.answer}'",
+        why=f"{item.answered_by or 'somebody'} chose '{item.answer}'" + (f": {item.text}" if item.text else ""),
         fix="see what is open: orchestrator inbox",
     )
 
@@ -112,6 +113,8 @@ def _from_menu(session: Session, item: Item, text: str) -> tuple[str | None, str
             raise ConfirmationNeeded(f"{item.id} was left as it is", fix=session.command_line("answer", item.id))
         if said.isdigit() and 1 <= int(said) <= len(names):
             return names[int(said) - 1], text
+        if item.free_text and said not in names:
+            return TEXT, said  # the question said that words will do
         try:
             return chosen(item, said, text)
         except UsageError as error:
@@ -170,8 +173,8 @@ def _list(session: Session, items: list[Item]) -> Iterable[RenderableType]:
             indent=0,
         )
         if item.is_open:
-            words = " | ".join([*(option.id for option in item.options), *(["--text ..."] if item.free_text else [])])
-            yield cell(f"      {session.command_line('answer', item.id)} {words}", "dim")
+            words = [*(shlex.quote(option.id) for option in item.options), *(["--text ..."] if item.free_text else [])]
+            yield cell(f"      {session.command_line('answer', item.id)} CHOICE   ({', '.join(words)})", "dim")
         else:
             yield cell(f"      {state}", "dim")
     if any(item.is_open for item in items):
@@ -211,5 +214,5 @@ def item_page(session: Session, item: Item, *, commands: bool = True) -> Iterabl
     if item.free_text:
         yield cell("  or in your own words: --text '...'")
     if commands:
-        first = item.options[0].id if item.options else "--text ..."
+        first = shlex.quote(item.options[0].id) if item.options else "--text ..."
         yield cell(f"Answer with: {session.command_line('answer', item.id)} {first}")

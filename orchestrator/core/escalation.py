@@ -27,6 +27,12 @@ def next_id(state: State) -> ItemId:
     return ItemId(f"i{state.item_count + 1}")
 
 
+def first_line(text: str, longest: int = 80) -> str:
+    """The beginning of a text, for a title."""
+    line = text.strip().split("\n", 1)[0]
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
 def question(
     state: State,
     run: PlanRun,
@@ -47,7 +53,7 @@ def question(
         attempt_id=attempt.id,
         agent=attempt.agent,
         question_id=question_id,
-        title=f"'{attempt.task_id}' asks",
+        title=f"'{attempt.task_id}' asks: {first_line(text)}",
         context=text,
         options=tuple(Option(id=o, label=o, effect="the agent is told this") for o in options),
         waits=waits,

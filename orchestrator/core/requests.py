@@ -309,7 +309,7 @@ def answer(draft: Draft, fact: AnswerGiven) -> None:
         how = f"answered '{item.answer}' by {item.answered_by}" if item.answer else f"withdrawn: {item.withdrawn}"
         raise RefusedError(f"item '{item.id}' is closed", why=how, fix="`orchestrator inbox` lists what is open")
     choices = {option.id for option in item.options}
-    if fact.choice not in choices and not (item.free_text and (fact.choice == "text" or fact.text)):
+    if fact.choice not in choices and not (item.free_text and fact.choice == "text" and fact.text):
         listed = ", ".join(f"'{c.id}'" for c in item.options) or "words: --text '...'"
         raise UsageError(f"'{fact.choice}' is not an answer to item '{item.id}'", why="", fix=f"answer with {listed}")
     plan = draft.plan(item.plan_id)

@@ -96,7 +96,7 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
     if missing := missing_dependencies(run, task):
         dead = is_dead_end(run, task.task.id)
         if dead is not None:
-            yield f"'{dead}' {run.tasks[dead].state}, so this cannot start (retry or drop '{dead}')"
+            yield f"'{dead}' is {run.tasks[dead].state}, so this cannot start (`orchestrator retry {dead}` would help)"
         for dependency in missing:
             yield f"depends on '{dependency}', which is {run.tasks[dependency].state}"
         return

@@ -39,7 +39,6 @@ class ExecutionSettings(SettingsPart):
     grace: Length = Field(default=timedelta(seconds=10))
     output_limit: Size = Field(default=64 * 1024 * 1024)
     pass_env: list[EnvName] = Field(default=[])
-    lease_ttl: SomeTime = Field(default=timedelta(minutes=10))
 
 
 class AttentionSettings(SettingsPart):
@@ -76,7 +75,6 @@ class Settings(SettingsPart):
             commit_message=chosen.commit_message,
             grace=chosen.grace,
             output_limit_bytes=chosen.output_limit,
-            lease_ttl=chosen.lease_ttl,
             pass_env=tuple(dict.fromkeys(chosen.pass_env)),
         )
 

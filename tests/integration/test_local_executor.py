@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.backends.local import LocalExecutor
 from orchestrator.backends.process import boot_id, live_supervisor, start_time
-from orchestrator.backends.runfolder import has_started, supervisor_of
+from orchestrator.backends.runfolder import BLOCK, Reports, has_started, supervisor_of
 from orchestrator.model.agent import HandedIn, Progress
 from orchestrator.model.attempt import ExitWhy, RunExit
 from orchestrator.model.errors import OrchestratorError
@@ -263,6 +263,16 @@ with open("agent/reports", "ab", buffering=0) as file:
     assert again[0] == reports[2]
 
 
+def test_the_end_of_a_line_that_is_too_long_is_no_report(run_dir: Path) -> None:
+    run_dir.mkdir(parents=True)
+    report = b'{"type": "progress", "text": "smuggled in"}\n'
+    (run_dir / "reports").write_bytes(b"x" * BLOCK + report + report)
+    reports = Reports(run_dir, 0)
+    assert reports.read() == ([], True)
+    assert [seen.offset for seen in reports.read()[0]] == [BLOCK + 2 * len(report)]
+    assert reports.skipped == 1
+
+
 async def test_things_that_are_no_files_do_not_hold_the_daemon_up(run_dir: Path) -> None:
     code = "import os\nfor name in ('reports', 'waiting', 'answers'): os.mkfifo('agent/' + name)"
     executor = await started(run_dir, program(code + "\nos.symlink('/etc/passwd', 'agent/x')\nprint('harmless')"))
@@ -328,9 +338,9 @@ async def test_stop_ends_the_run_and_stopping_again_is_harmless(run_dir: Path) -
 async def test_a_forged_record_gets_no_stranger_stopped_and_the_run_is_stopped_all_the_same(run_dir: Path) -> None:
     executor = await started(run_dir, SLEEP)
     # one that looks like a supervisor of this very run, but does not hold its lock
-    with subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)", "-I", "-S", "supervisor.py", str(run_dir)]
-    ) as stranger:
+    likeness = run_dir.parent / "supervisor.py"
+    likeness.write_text("import time; time.sleep(60)")
+    with subprocess.Popen([sys.executable, "-I", "-S", str(likeness), str(run_dir)]) as stranger:
         meta = json.loads((run_dir / "meta.json").read_text())
         me = {"pid": stranger.pid, "start_time": start_time(stranger.pid), "boot_id": boot_id()}
         (run_dir / "meta.json").write_text(json.dumps(meta | {"supervisor": me}))
@@ -376,6 +386,21 @@ async def test_a_lock_held_by_somebody_else_is_not_stopped_but_told(run_dir: Pat
             await LocalExecutor().stop(RUN, str(run_dir))
         assert holder.poll() is None
         holder.kill()
+
+
+async def test_a_run_is_not_over_while_its_lock_is_held_even_by_somebody_unknown(run_dir: Path) -> None:
+    run_dir.mkdir(parents=True)
+    (run_dir / "lock").touch()
+    code = (
+        "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([*program(code), str(run_dir / "lock")], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with anyio.move_on_after(1.5):
+            pytest.fail(f"told {await seen(LocalExecutor(), run_dir)}")
+        holder.kill()
+    assert exit_seen(await seen(LocalExecutor(), run_dir)).why is ExitWhy.LOST
 
 
 @pytest.mark.parametrize(

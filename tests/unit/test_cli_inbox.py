@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def test_inbox_shows_what_is_open_most_urgent_first(world: World, capsys: pytest
     assert run(world, "inbox") == 0
     out = capsys.readouterr().out
     assert out.index("i5  question") < out.index("i4  agent failed")
-    assert "answer i4 retry | give_up\n" in out
-    assert "answer i5 postgres | --text ...\n" in out
+    assert "answer i4 CHOICE   (retry, give_up)\n" in out
+    assert "answer i5 CHOICE   (postgres, --text ...)\n" in out
     assert "i1" not in out
 
 
@@ -88,7 +89,7 @@ def test_what_an_agent_wrote_is_shown_without_secrets_and_escapes(
         pytest.param(["i4", "give"], "give_up", "", id="its beginning"),
         pytest.param(["i4", "retry", "--text", "use jwt 2"], "retry", "use jwt 2", id="with words"),
         pytest.param(["i5", "--text", "sqlite"], "text", "sqlite", id="only words"),
-        pytest.param(["i5", "sqlite"], "text", "sqlite", id="words in place of an option"),
+        pytest.param(["i5", "--text", "sqlite"], "text", "sqlite", id="words in place of an option"),
         pytest.param(["i5", "postgres"], "postgres", "", id="the agent's own option"),
     ],
 )
@@ -104,6 +105,7 @@ def test_an_answer_reaches_the_daemon(world: World, arguments: list[str], choice
     [
         pytest.param(["i4"], 2, "retry, give_up", id="no choice and nobody to ask"),
         pytest.param(["i4", "--text", "hm"], 2, "retry, give_up", id="words where an option is needed"),
+        pytest.param(["i5", "postgrse"], 2, "did you mean 'postgres'", id="a slip is no answer in words"),
         pytest.param(["i4", "explode"], 2, "there is no option 'explode'", id="no such option"),
         pytest.param(["i9", "retry"], 2, "there is no item 'i9'", id="no such item"),
         pytest.param(["i1", "retry"], 6, "ada chose 'retry'", id="answered"),
@@ -137,7 +139,8 @@ def test_leaving_the_menu_answers_nothing(world: World) -> None:
 
 
 def test_a_choice_of_words_needs_no_option() -> None:
-    assert chosen(QUESTION, "sqlite", "in memory") == ("text", "sqlite\nin memory")
+    assert chosen(replace(QUESTION, options=()), "sqlite", "in memory") == ("text", "sqlite\nin memory")
+    assert chosen(QUESTION, None, "in memory") == ("text", "in memory")
     with pytest.raises(UsageError):
         chosen(an_item(), "sqlite", "")
 

@@ -70,15 +70,15 @@ def test_keys_of_one_section_may_come_from_different_sources() -> None:
         user={"execution": {"grace": "1s", "output_limit": "1MiB"}},
         project={"execution": {"grace": "2s"}},
         environ={"ORCHESTRATOR_EXECUTION__PASS_ENV": "A, B", "ORCHESTRATOR_EXECUTION__OUTPUT_LIMIT": "1000"},
-        **{"execution.lease_ttl": "5m"},
+        **{"execution.commit_message": "{title}"},
     )
     assert settings.as_execution() == Execution(
-        grace=timedelta(seconds=2), output_limit_bytes=1000, pass_env=("A", "B"), lease_ttl=timedelta(minutes=5)
+        grace=timedelta(seconds=2), output_limit_bytes=1000, pass_env=("A", "B"), commit_message="{title}"
     )
     assert origin_of(settings, "execution.grace") == ("2s", "orchestrator.toml")
     assert origin_of(settings, "execution.output_limit") == (1000, "ORCHESTRATOR_EXECUTION__OUTPUT_LIMIT")
-    assert origin_of(settings, "execution.lease_ttl") == ("5m", "--lease-ttl")
-    assert origin_of(settings, "execution.commit_message") == ("feat({task}): {title}", "default")
+    assert origin_of(settings, "execution.commit_message") == ("{title}", "--commit-message")
+    assert origin_of(settings, "attention.held") == ("30m", "default")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_every_key_is_told_with_its_origin() -> None:
     assert keys == {
         "worktrees", "log_level", "attention.held", "attention.quiet",
         "execution.commit_message", "execution.grace", "execution.output_limit", "execution.pass_env",
-        "execution.lease_ttl", "agents", "checks", "prepare", "keep", "protected", "resources", "defaults",
+        "agents", "checks", "prepare", "keep", "protected", "resources", "defaults",
     }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def test_what_agents_find_in_their_environment_sets_nothing() -> None:
         pytest.param({"project": {"log_level": 3}}, "log_level", "write", id="a level as number"),
         pytest.param({"project": {"worktrees": ""}}, "worktrees", "write", id="no folder"),
         pytest.param({"project": {"execution": {"grace": 10}}}, "execution.grace: '10'", "10s or 10m", id="no unit"),
-        pytest.param({"project": {"execution": {"lease_ttl": "0s"}}}, "zero", "longer", id="a lease of nothing"),
+        pytest.param({"project": {"attention": {"held": "0s"}}}, "zero", "longer", id="a length of nothing"),
         pytest.param({"project": {"execution": {"output_limit": "lots"}}}, "not a size", "64MiB", id="a size"),
         pytest.param({"project": {"execution": {"output_limit": 0}}}, "not a size", "64MiB", id="no size"),
         pytest.param({"project": {"execution": {"output_limit": True}}}, "not a size", "64MiB", id="true as size"),
