@@ -26,6 +26,8 @@ from orchestrator.model.errors import (
 from orchestrator.model.place import Place
 
 if TYPE_CHECKING:
+    from orchestrator.backends.local import LocalExecutor
+    from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.repository import GitRepository
     from orchestrator.core.settings import Settings
     from orchestrator.model.assessment import Assessment
@@ -253,13 +255,16 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     from orchestrator.client import Client
     from orchestrator.model.errors import NoDaemonError
 
-    place.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_state(place)
     output = place.state_dir / "daemon.out"
     argv = [sys.executable, "-m", "orchestrator.app", str(place.root)]
     environ = dict(os.environ)
     if log_level:
         environ["ORCHESTRATOR_LOG_LEVEL"] = log_level
-    ended = start_detached(argv, cwd=str(place.state_dir), environ=environ, output=str(output))
+    try:
+        ended = start_detached(argv, cwd=str(place.state_dir), environ=environ, output=str(output))
+    except OSError as error:
+        raise _unusable(place, error) from error
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
@@ -279,6 +284,21 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     )
 
 
+def _make_state(place: Place) -> None:
+    try:
+        place.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(place, error) from error
+
+
+def _unusable(place: Place, error: OSError) -> OrchestratorError:
+    return OrchestratorError(
+        f"the folder {place.state_dir} cannot be used",
+        why=error.strerror or str(error),
+        fix="make it writable and see that the disk has room; nothing was started",
+    )
+
+
 def run_daemon(
     place: Place,
     *,
@@ -290,33 +310,36 @@ def run_daemon(
     """Be the daemon of this repository until there is a reason to leave. Returns: the exit code."""
     import anyio
 
+    from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.log import setup_logging
     from orchestrator.backends.repository import GitRepository, strip_git_environment
     from orchestrator.discover import ensure_socket_folder, write_place
 
     settings = load_settings(place)
-    place.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_state(place)
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
-    with DaemonLock.acquire(place.daemon_lock):
+    with DaemonLock.acquire(place.daemon_lock) as lock:
         inherited = strip_git_environment()
         write_place(place)
         ensure_socket_folder(place)
         setup_logging(place.daemon_log, console=console, level=settings.log_level)
         repository = GitRepository(place, inherited=inherited, umask=umask)
-        return anyio.run(_live, place, settings, repository, submit, exit_when_done, exit_when_blocked)
+        executor = LocalExecutor(umask=umask)
+        return anyio.run(_live, place, settings, repository, executor, lock, submit, exit_when_done, exit_when_blocked)
 
 
 async def _live(
     place: Place,
     settings: Settings,
     repository: GitRepository,
+    executor: LocalExecutor,
+    lock: DaemonLock,
     submit: SubmitPlan | None,
     exit_when_done: bool,
     exit_when_blocked: bool,
 ) -> int:
     from orchestrator.backends.clock import SystemChance, SystemClock
-    from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import this_process
     from orchestrator.backends.prepare import TreePreparer
     from orchestrator.backends.sqlite import SqliteReader, SqliteStore
@@ -328,7 +351,6 @@ async def _live(
     from orchestrator.model.fact import DaemonStarted
 
     clock = SystemClock()
-    executor = LocalExecutor()
     await repository.open()
     store = await SqliteStore.open(place.ledger)
     try:
@@ -343,7 +365,11 @@ async def _live(
             clock=clock,
             state=lambda: loop.state,
         )
-        daemon = Daemon(loop=loop, manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked))
+        daemon = Daemon(
+            loop=loop,
+            manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked),
+            is_ours=lock.is_held,
+        )
         daemon.control = Control(
             loop=loop,
             place=place,
@@ -373,7 +399,11 @@ async def _live(
 def main() -> int:
     """`python -m orchestrator.app ROOT`: the daemon in the background."""
     try:
-        return run_daemon(place_for(Path(sys.argv[1])))
+        place = place_for(Path(sys.argv[1]))
+        try:
+            return run_daemon(place)
+        except OSError as error:
+            raise _unusable(place, error) from error
     except OrchestratorError as error:
         print(error, file=sys.stderr)
         return int(error.exit_code)

@@ -88,10 +88,26 @@ class Homecoming:
                 changed=changed(self.ours, base, head) if head is not None else (),
                 committed_by_us=committed,
                 unfinished_merge=tuple(shown(path) for path in unfinished),
-                nested=tuple(shown(path) for path in found.nested),
+                nested=tuple(shown(path) for path in (*found.nested, *self._homeless_submodules(base, head))),
                 salvage=tuple(self._salvages()),
                 error=error,
             )
+
+    def _homeless_submodules(self, base: Commit, head: Commit | None) -> tuple[str, ...]:
+        """Submodules that were set to a commit which only the attempt has: nobody could ever fetch it."""
+        if head is None:
+            return ()
+        listing = self.ours.run("diff-tree", "-r", "--no-renames", "--raw", "--no-abbrev", "-z", base, head).out
+        fields = listing.decode("utf-8", "surrogateescape").split("\0")
+        away = []
+        for row, path in zip(fields[::2], fields[1::2], strict=False):
+            _, mode, _, commit, *_ = row.split(" ")
+            if mode == "160000":
+                modules = self.repositories.place.common_dir / "modules" / path
+                known = modules.is_dir() and self.repositories.small(modules).ask("cat-file", "-e", commit).status == 0
+                if not known:
+                    away.append(path)
+        return tuple(away)
 
     def salvage(self) -> tuple[str, ...]:
         """Keep whatever is not kept yet. Returns: every salvage reference of the attempt."""

@@ -99,6 +99,7 @@ class GitCommand:
     env: Mapping[str, str]
     stdin: bytes | None = None
     umask: int = -1  #: -1: the daemon's own
+    outlives: bool = False  #: it must come to its own end even when the daemon is killed meanwhile
 
 
 Execute = Callable[[GitCommand], GitAnswer]
@@ -137,9 +138,11 @@ class Git:
             env={**self.env, **(env or {})},
         )
 
-    def ask(self, *args: str, stdin: bytes | None = None) -> GitAnswer:
+    def ask(self, *args: str, stdin: bytes | None = None, outlives: bool = False) -> GitAnswer:
         """Call git and take its answer, whatever it is. A lock that is held is waited for, some seconds."""
-        command = GitCommand(args=args, cwd=self.cwd, env=self._environment(), stdin=stdin, umask=self.umask)
+        command = GitCommand(
+            args=args, cwd=self.cwd, env=self._environment(), stdin=stdin, umask=self.umask, outlives=outlives
+        )
         retrying = Retrying(
             retry=retry_if_result(lambda answer: answer.is_locked_out),
             stop=stop_after_delay(LOCK_PATIENCE_S),

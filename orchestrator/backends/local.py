@@ -17,7 +17,14 @@ import anyio
 import structlog
 from anyio import to_thread
 
-from orchestrator.backends.process import Started, ask_to_stop, live_supervisor, open_process, start_supervisor
+from orchestrator.backends.process import (
+    Started,
+    ask_to_stop,
+    end_survivors,
+    live_supervisor,
+    open_process,
+    start_supervisor,
+)
 from orchestrator.backends.runfolder import (
     Reports,
     append_once,
@@ -194,5 +201,6 @@ async def _final_record(run_dir: Path) -> RunExit:
             if record is not None:
                 return record
             await anyio.sleep(0.05)
+    await to_thread.run_sync(end_survivors, run_dir)
     started = "" if has_started(run_dir) else ", before its program was started"
     return RunExit(why=ExitWhy.LOST, detail=f"its supervisor is gone and left no exit record{started}")

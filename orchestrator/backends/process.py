@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -18,6 +19,7 @@ from orchestrator.model.errors import OrchestratorError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 READY = b"ready\n"
+SWEEPS = 20  #: for survivors, so that one that forks meanwhile is found too
 LINUX = sys.platform == "linux"
 #: What the supervisor's exit status says when it did not become ready.
 REFUSALS = {3: "another supervisor is at work in that folder", 4: "something has run in that folder before"}
@@ -177,6 +179,31 @@ def ask_to_stop(run_dir: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def end_survivors(run_dir: Path) -> None:
+    """Kill what is left of a run whose supervisor is gone, so that nothing writes any more when its work is taken.
+
+    Its processes are known by the run folder in their environment; on other systems than Linux nobody can tell.
+    """
+    if not LINUX:
+        return
+    mark = b"\0ORCHESTRATOR_RUN=" + os.fsencode(run_dir) + b"\0"
+    for _ in range(SWEEPS):
+        found = [pid for pid in _processes() if pid != os.getpid() and mark in _environment_of(pid)]
+        if not found:
+            return
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _environment_of(pid: int) -> bytes:
+    try:
+        return b"\0" + Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+    except OSError:
+        return b""
 
 
 def supervises(pid: int, run_dir: Path) -> bool:

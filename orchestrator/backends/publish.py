@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 
 from orchestrator.backends.gitrun import Git, Repositories, git_dir_of
@@ -10,6 +11,8 @@ from orchestrator.backends.mirror import bring_to_users, checkouts_of
 from orchestrator.core.gitformats import Checkout
 from orchestrator.model.ids import Commit, PlanId
 from orchestrator.ports import Moved, NotPublished
+
+LOCK_WAIT_S = 20.0  #: a large checkout takes its time
 
 #: each flag closes a hole: a plain `--ff-only` overwrote an ignored file, and the user's settings may ask for the rest
 _FORWARD = (
@@ -59,10 +62,21 @@ def publish(repositories: Repositories, plan: PlanId, target: str, commit: Commi
     if git_dir_of(path) is None:
         why = f"'{target}' is checked out in {path}, which is not there"
         return NotPublished(why=why, command=f"git worktree prune && git branch -f {shlex.quote(target)} {commit}")
-    answer = _forward_git(repositories, path).ask(*_FORWARD, commit)
+    _wait_for(git_dir_of(path), repositories)
+    if users.reference(name) == commit:
+        return None
+    answer = _forward_git(repositories, path).ask(*_FORWARD, commit, outlives=True)
     if answer.status == 0 and users.reference(name) == commit:
         return None
     return _refused(repositories, name, commit, answer.err or answer.line, command)
+
+
+def _wait_for(git_dir: Path | None, repositories: Repositories) -> None:
+    """Wait while a git is at work in a checkout: perhaps the one of a daemon that was killed, which finishes alone."""
+    lock = (git_dir or repositories.place.common_dir) / "index.lock"
+    until = time.monotonic() + LOCK_WAIT_S
+    while lock.exists() and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 def _forward_git(repositories: Repositories, path: Path) -> Git:

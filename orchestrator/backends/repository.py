@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -28,6 +29,8 @@ from orchestrator.ports import Collected, Conflict, Merged, Moved, NotPublished
 
 __all__ = ["GitRepository", "execute", "strip_git_environment"]
 
+#: A git whose reader is killed dies of a broken pipe, in the middle of what it does. This one writes into files.
+_OUTLIVING = ("sh", "-c", 'trap "" PIPE HUP; exec "$@" >"$0/out" 2>"$0/err"')
 AT_ONCE = 4  #: operations of git; more only make each other slower
 
 T = TypeVar("T")
@@ -43,7 +46,9 @@ def execute(command: GitCommand) -> GitAnswer:
         return GitAnswer(status=128, out=b"", err=f"there is no folder {command.cwd}")
     foreign = [name for name in os.environ if name.startswith("GIT_") and name not in command.env]
     argv = ["env", *(f"--unset={name}" for name in foreign)] if foreign else []
-    with tempfile.TemporaryFile() as stdin:
+    with tempfile.TemporaryDirectory() as said, tempfile.TemporaryFile() as stdin:
+        if command.outlives:
+            argv = [*_OUTLIVING, said, *argv]
         if command.stdin is not None:
             stdin.write(command.stdin)
             stdin.seek(0)
@@ -58,11 +63,15 @@ def execute(command: GitCommand) -> GitAnswer:
                 shell=False,
                 env=dict(command.env),
                 umask=command.umask,
+                start_new_session=command.outlives,  # Ctrl-C in the daemon's terminal is not meant for it
             )
         except GitCommandNotFound as error:
             raise RepositoryError(
                 "git cannot be started", why=str(error), fix="install git 2.39 or newer and put it on your PATH"
             ) from error
+        if command.outlives:
+            out = Path(said, "out").read_bytes()
+            err = Path(said, "err").read_text(errors="replace")
     return GitAnswer(status=status, out=out, err=err)
 
 

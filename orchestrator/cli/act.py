@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cli.session import Answer, Session
+from orchestrator.model.errors import RefusedError
 
 if TYPE_CHECKING:
     from orchestrator.wire import Accepted, SubmitPlan
@@ -21,6 +23,16 @@ def person() -> str:
         return "somebody"  # a container without a name for its user
 
 
+def only_for_people(verb: str) -> None:
+    """Raises: RefusedError inside the run of an agent: what only a person may decide is not an agent's to decide."""
+    if os.environ.get("ORCHESTRATOR_RUN"):
+        raise RefusedError(
+            f"`{verb}` is for the people who run this, and this is the run of an agent",
+            why="ORCHESTRATOR_RUN is set",
+            fix="an agent asks with `orch-agent ask`",
+        )
+
+
 def ask_daemon(session: Session, verb: Verb, *, done: str, **details: Any) -> Answer:
     """Have the daemon do something; `done` is what a person is told, unless the daemon says it better.
 
@@ -28,6 +40,7 @@ def ask_daemon(session: Session, verb: Verb, *, done: str, **details: Any) -> An
     """
     from orchestrator.wire import Action
 
+    only_for_people(verb)
     door = session.connect(session.place())
     try:
         accepted = door.act(Action(verb=verb, by=person(), **details))
@@ -38,6 +51,7 @@ def ask_daemon(session: Session, verb: Verb, *, done: str, **details: Any) -> An
 
 def hand_in(session: Session, plan: SubmitPlan) -> Accepted:
     """Give the daemon a confirmed plan."""
+    only_for_people("start")
     door = session.connect(session.place())
     try:
         return door.submit(plan)

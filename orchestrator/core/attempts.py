@@ -229,6 +229,11 @@ def work_collected(draft: Draft, fact: WorkCollected) -> None:
         draft.record(TaskQueued(plan_id=plan.id, task_id=task.task.id))
 
 
+def one_line(path: str) -> str:
+    """A path that cannot look like two."""
+    return path if path.isprintable() else repr(path)
+
+
 def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple[FailureKind, str] | None:
     """What speaks against the work of an agent that ended well; None when nothing does."""
     if fact.error or fact.head is None:
@@ -245,7 +250,7 @@ def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple
         )
     outside = [path for path in fact.changed if not covers(task.task.files, path)]
     if outside:
-        listed = "\n".join(f"- {path}" for path in outside[:50])
+        listed = "\n".join(f"- {one_line(path)}" for path in outside[:50])
         more = f"\nand {len(outside) - 50} more" if len(outside) > 50 else ""
         return (
             FailureKind.OUTSIDE_FILES,

@@ -137,6 +137,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
         case LeaseEnded():
             plan = replace(plan, leases={k: v for k, v in plan.leases.items() if k != event.task_id})
             task = plan.tasks[event.task_id]
+            if task.state is TaskState.CANCELLED and _is_withdrawn(plan, task):
+                return _without(plan, event.task_id)
             return _task(plan, event.task_id, holds=False) if task.state in OVER else plan
         case AttemptStarted():
             attempt = Attempt(
@@ -451,8 +453,23 @@ def _confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:
     return replace(_with_plan(state, run), current=event.plan_id)
 
 
+def _without(plan: PlanRun, task_id: TaskId) -> PlanRun:
+    """The plan without a task; its attempts and their numbers are remembered."""
+    return replace(
+        plan,
+        tasks={k: v for k, v in plan.tasks.items() if k != task_id},
+        rivals={k: v - {task_id} for k, v in plan.rivals.items() if k != task_id},
+    )
+
+
+def _is_withdrawn(plan: PlanRun, task: TaskRun) -> bool:
+    """Whether a revision of the plan took the task out."""
+    return task.merges is None and all(task.task.id != one.id for one in plan.plan.tasks)
+
+
 def _revised(plan: PlanRun, event: PlanRevised, at: datetime) -> PlanRun:
-    tasks = {task_id: run for task_id, run in plan.tasks.items() if run.merges or task_id in event.withdrawn}
+    # what the new text does not have goes: at once, or when the last process of it is gone
+    tasks = {task_id: run for task_id, run in plan.tasks.items() if run.merges or task_id in plan.leases}
     renewed: dict[TaskId, TaskRun] = {}
     for task in event.plan.tasks:
         before = plan.tasks.get(task.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,6 +21,8 @@ from orchestrator.model.fact import DaemonStarted, PlanSubmitted
 from orchestrator.model.run import PLAN_OVER, PlanRun, State, TaskState
 
 log = structlog.get_logger()
+
+LOOK_AT_LOCK_S = 5.0
 
 
 class Leaving(StrEnum):
@@ -49,10 +52,15 @@ def outcome_of(state: State, plan: PlanRun) -> ExitCode | None:
 
 
 class Daemon:
-    """One daemon for one repository; who makes it holds the lock."""
+    """One daemon for one repository; who makes it holds the lock.
 
-    def __init__(self, *, loop: Loop, manner: Manner) -> None:
+    Args:
+        is_ours: whether the lock is still held; somebody may have deleted the state folder under us.
+    """
+
+    def __init__(self, *, loop: Loop, manner: Manner, is_ours: Callable[[], bool]) -> None:
         self._loop = loop
+        self._is_ours = is_ours
         self._manner = manner
         self._leaving = Leaving.STOPPED
         self._leave = anyio.Event()
@@ -81,6 +89,7 @@ class Daemon:
                     self._refused = error
                     self.leave(Leaving.DETACHED)
             tasks.start_soon(self._judge)
+            tasks.start_soon(self._look_at_lock)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
             if self.control is not None:
@@ -107,6 +116,14 @@ class Daemon:
                 if self._manner.exit_when_blocked and outcome is ExitCode.NEEDS_PERSON:
                     self.leave(Leaving.BLOCKED)
             await self._loop.changed()
+
+    async def _look_at_lock(self) -> None:
+        """Leave when another daemon could be started beside this one."""
+        while True:
+            await anyio.sleep(LOOK_AT_LOCK_S)
+            if not self._is_ours():
+                log.error("lock.lost", fix="the state folder was deleted or replaced while the daemon ran")
+                self.leave(Leaving.DETACHED)
 
     async def _signals(self, tasks: TaskGroup) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:

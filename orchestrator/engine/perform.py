@@ -208,7 +208,9 @@ class Performer:
             run_dir=self._run_dir(run.id),
             argv=argv,
             cwd=cwd,
-            env=self._surroundings.environment(names, {"ORCHESTRATOR_PLAN": plan.id}),
+            env=self._surroundings.environment(
+                names, {"ORCHESTRATOR_PLAN": plan.id, "ORCHESTRATOR_RUN": self._run_dir(run.id)}
+            ),
             timeout_s=timeout.total_seconds(),
             grace_s=plan.plan.execution.grace.total_seconds(),
             output_limit_bytes=plan.plan.execution.output_limit_bytes,

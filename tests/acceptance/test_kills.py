@@ -74,6 +74,38 @@ def test_kills_lose_nothing_and_repeat_nothing(person: Person, seed: int) -> Non
     one_run(person, seed, kills=4)
 
 
+def test_a_daemon_killed_while_it_publishes_leaves_no_checkout_half_moved(person: Person) -> None:
+    # the user's own filter makes git take its time over the checkout, as a large repository would
+    person.write(".gitattributes", "*.slow filter=slow\n")
+    person.commit("attributes")
+    person.git("config", "filter.slow.smudge", "sh -c 'sleep 0.3; cat'")
+    person.git("config", "filter.slow.clean", "cat")
+    plan = person.plan("""
+checks: none
+tasks:
+  - id: one
+    files: ["*.slow"]
+    agent: demo
+    prompt: |
+      !append 1.slow one
+      !append 2.slow two
+      !append 3.slow three
+      !append 4.slow four
+      !append 5.slow five
+""")
+    digest = person.type("plan", "check", plan, "--json").data["digest"]
+    assert person.type("start", plan, "--confirm", digest, "--detach").code == 0
+    person.wait(lambda: (person.repo / "1.slow").exists(), what="the beginning of the publish")
+    pid = person.daemon_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    done = person.type("start")
+    assert done.code in {0, 7}, done.out + done.err
+    assert person.status()["state"] == "published"
+    assert person.git("status", "--porcelain") == "?? plans/"
+    assert (person.repo / "5.slow").read_text() == "five\n"
+
+
 @pytest.mark.prove
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("seed", range(100, 140))

@@ -307,3 +307,45 @@ def test_a_command_in_a_subfolder_or_in_an_attempts_worktree_finds_the_repositor
     for where in (person.repo / "plans", inside):
         assert json.loads(person.type("status", "--json", cwd=where).out)["data"]["plan"] == "work"
     assert os.listdir(inside)
+
+
+def test_an_agent_may_not_do_what_only_a_person_may(person: Person) -> None:
+    plan = person.plan("""
+checks: none
+agents: {eager: {adapter: command, run: [sh, -c, "orchestrator stop --now 2> said.txt; test $? = 6"]}}
+tasks:
+  - {id: one, files: [said.txt], agent: eager, prompt: stop it}
+""")
+    assert person.start(plan).code == 0
+    assert "orch-agent ask" in (person.repo / "said.txt").read_text()
+
+
+def test_a_commit_in_a_submodule_that_only_the_attempt_has_does_not_land(person: Person) -> None:
+    library = Person(home=person.home, repo=person.repo.with_name("library"), extra=person.extra)
+    library.repo.mkdir()
+    for words in (["init", "--quiet"], ["config", "user.name", "T"], ["config", "user.email", "t@example.com"]):
+        library.git(*words)
+    library.write("f", "1\n")
+    library.commit("library")
+    person.git("-c", "protocol.file.allow=always", "submodule", "add", "--quiet", str(library.repo), "lib")
+    person.commit("submodule")
+    plan = person.plan("""
+checks: none
+agents: {deep: {adapter: command, run: [sh, -c, "cd lib && echo 2 >> f && git commit -qam inside"]}}
+tasks:
+  - {id: one, files: [lib], agent: deep, prompt: change the library}
+""")
+    before = person.git("rev-parse", "main")
+    assert person.start(plan).code == 5
+    assert "lib" in person.inbox()[0]["context"]
+    assert person.git("rev-parse", "main") == before
+
+
+def test_a_state_folder_that_cannot_be_used_is_told_plainly(person: Person) -> None:
+    plan = person.plan(TWO)
+    digest = person.type("plan", "check", plan, "--json").data["digest"]
+    person.write(".git/orchestrator", "in the way\n")
+    refused = person.type("start", plan, "--confirm", digest)
+    assert refused.code == 6
+    assert "make its folder yours and writable" in refused.err
+    (person.repo / ".git" / "orchestrator").unlink()

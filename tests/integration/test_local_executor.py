@@ -22,7 +22,7 @@ from orchestrator.model.agent import HandedIn, Progress
 from orchestrator.model.attempt import ExitWhy, RunExit
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.ids import RunId
-from orchestrator.ports import ExitSeen, QuietSeen, ReportSeen, RunSignal
+from orchestrator.ports import ExitSeen, QuietSeen, ReportSeen, RunSignal, RunSpec
 from tests.fakes.runs import PATIENCE_S, a_spec, is_alive, program, text_of, until
 
 pytestmark = pytest.mark.anyio
@@ -477,3 +477,31 @@ async def test_nothing_has_started_in_a_folder_that_is_not_there(tmp_path: Path)
     assert not has_started(tmp_path / "none")
     assert exit_seen(await seen(LocalExecutor(), tmp_path / "none")).why is ExitWhy.LOST
     assert time.monotonic() - begun < 5
+
+
+async def test_what_a_killed_supervisor_leaves_alive_is_ended_before_the_run_is_called_lost(tmp_path: Path) -> None:
+    forever = "while :; do echo late >> x; sleep 0.1; done"
+    starts_it = f"import subprocess, time; subprocess.Popen(['sh', '-c', {forever!r}]); time.sleep(60)"
+    executor = LocalExecutor()
+    spec = RunSpec(
+        run_id=RunId("p/t-1/agent"),
+        run_dir=str(tmp_path / "run"),
+        argv=(sys.executable, "-c", starts_it),
+        cwd=str(tmp_path),
+        env={"PATH": os.environ["PATH"], "ORCHESTRATOR_RUN": str(tmp_path / "run")},
+        timeout_s=60,
+        grace_s=1,
+        output_limit_bytes=1000,
+    )
+    supervisor = await executor.submit(spec)
+    await executor.release(spec.run_id, spec.run_dir)
+    with anyio.fail_after(20):
+        while not (tmp_path / "x").exists():
+            await anyio.sleep(0.05)
+        os.kill(supervisor.pid, signal.SIGKILL)
+        seen = [s async for s in executor.signals(spec.run_id, spec.run_dir, reports_from=0, quiet_after_s=60)]
+    assert isinstance(seen[-1], ExitSeen)
+    assert seen[-1].exit.why is ExitWhy.LOST
+    size = (tmp_path / "x").stat().st_size
+    await anyio.sleep(0.5)
+    assert (tmp_path / "x").stat().st_size == size, "somebody still writes"

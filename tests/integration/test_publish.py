@@ -261,6 +261,7 @@ async def test_a_held_index_lock_is_waited_for_then_refused(desk: Desk, monkeypa
     new, root = await landed(desk), desk.user.root
     locked(root)
     monkeypatch.setattr("orchestrator.backends.gitrun.LOCK_PATIENCE_S", 0.3)
+    monkeypatch.setattr("orchestrator.backends.publish.LOCK_WAIT_S", 0.0)
     said = await desk.repository.publish(PLAN, "main", new)
     assert isinstance(said, NotPublished)
     assert "another git is at work" in said.why
