@@ -106,9 +106,9 @@ def why(place: Place, task: str) -> list[str]:
 
     from orchestrator.backends.sqlite import SqliteStore
     from orchestrator.core.report import lane_of, waiting_words
-    from orchestrator.core.requests import find_task
     from orchestrator.core.schedule import waits_for
     from orchestrator.core.state import rebuild
+    from orchestrator.core.tasks import find_task
     from orchestrator.model.ids import TaskId
     from orchestrator.model.run import TaskState
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from orchestrator.core import escalation
 from orchestrator.core.draft import Draft, keys_of
+from orchestrator.core.evidence import failure_before_evidence, what_is_wrong
+from orchestrator.core.failures import task_failed
 from orchestrator.core.overlap import covers
-from orchestrator.core.retry import AskPerson, SendBack, Wait, after_failure, failure_of, is_work, words_for
+from orchestrator.core.retry import failure_of, words_for
 from orchestrator.core.schedule import Start
 from orchestrator.core.steps import attempt_steps, request_run, step_after
 from orchestrator.model.agent import AgentReport, Asked, HandedIn, NoChange, Progress, Terminal
@@ -29,7 +29,6 @@ from orchestrator.model.event import (
     AttemptFlagged,
     AttemptStarted,
     AttemptStopping,
-    BackoffStarted,
     EndDeclared,
     Escalated,
     HandedOff,
@@ -42,7 +41,6 @@ from orchestrator.model.event import (
     ProgressReported,
     ReportsRead,
     ReviewAsked,
-    SentBack,
     TaskQueued,
     WorkspaceMade,
 )
@@ -50,13 +48,12 @@ from orchestrator.model.fact import (
     AgentReported,
     AttemptQuiet,
     HeldLong,
-    RetryDue,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
 )
-from orchestrator.model.ids import TaskId, attempt_id
-from orchestrator.model.run import OVER, PlanRun, TaskRun
+from orchestrator.model.ids import attempt_id
+from orchestrator.model.run import PlanRun
 
 AttemptFact = WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | HeldLong | WorkCollected
 
@@ -175,15 +172,6 @@ def collect(draft: Draft, plan: PlanRun, attempt: Attempt, exit: RunExit | None)
     )
 
 
-def failure_before_evidence(attempt: Attempt) -> FailureKind | None:
-    """Why an attempt failed whatever it left behind; None when its work decides."""
-    if attempt.stop_as is not None:
-        return attempt.stop_as
-    if attempt.exit is not None and (failure := failure_of(attempt.exit)) is not None:
-        return failure
-    return attempt.contrary
-
-
 def work_collected(draft: Draft, fact: WorkCollected) -> None:
     """Evidence, not words: what the attempt left decides how it ended."""
     if (found := live_attempt(draft, fact)) is None:
@@ -227,43 +215,6 @@ def work_collected(draft: Draft, fact: WorkCollected) -> None:
         draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=item, holds_task=True))
     else:
         draft.record(TaskQueued(plan_id=plan.id, task_id=task.task.id))
-
-
-def one_line(path: str) -> str:
-    """A path that cannot look like two."""
-    return path if path.isprintable() else repr(path)
-
-
-def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple[FailureKind, str] | None:
-    """What speaks against the work of an agent that ended well; None when nothing does."""
-    if fact.error or fact.head is None:
-        return FailureKind.LOST, f"its work could not be read: {fact.error or 'no commit found'}"
-    if fact.unfinished_merge:
-        return FailureKind.REFUSED, "conflict markers are left in " + ", ".join(fact.unfinished_merge)
-    if not fact.descends:
-        return FailureKind.REFUSED, (
-            f"its branch does not contain commit {attempt.base}, which it started from; commit on top of it instead"
-        )
-    if fact.nested:
-        return FailureKind.OUTSIDE_FILES, (
-            "a git repository was left inside the worktree, which would be lost: " + ", ".join(fact.nested)
-        )
-    outside = [path for path in fact.changed if not covers(task.task.files, path)]
-    if outside:
-        listed = "\n".join(f"- {one_line(path)}" for path in outside[:50])
-        more = f"\nand {len(outside) - 50} more" if len(outside) > 50 else ""
-        return (
-            FailureKind.OUTSIDE_FILES,
-            f"these paths were changed, and are not among the task's files:\n{listed}{more}",
-        )
-    if task.merges is not None:
-        return None if fact.merged else (FailureKind.REFUSED, f"the merge of {task.merges} was not committed")
-    if not fact.changed and attempt.no_change is None and not task.task.files.is_empty:
-        return FailureKind.NO_CHANGE, (
-            "the agent ended well and changed nothing; if nothing has to be changed, "
-            "`orch-agent no-change REASON` says so"
-        )
-    return None
 
 
 def end(
@@ -310,67 +261,6 @@ def fail(
     """The attempt is over and did not do."""
     end(draft, plan, attempt, Ending.FAILED, fact, kind, detail)
     task_failed(draft, draft.plan(plan.id), attempt.task_id, kind, detail)
-
-
-def task_failed(draft: Draft, plan: PlanRun, task_id: TaskId, kind: FailureKind, detail: str) -> None:
-    """Wait, send back, or ask: what a failure means for its task."""
-    task = plan.tasks[task_id]
-    if task.state in OVER:
-        return
-    agent = plan.attempts[task.attempt_id].agent if task.attempt_id else None
-    work = is_work(kind)
-    outcome = after_failure(
-        kind,
-        task.task.retry,
-        failures=task.failures + (not work),
-        work_failures=task.work_failures + work,
-        now=draft.now,
-        chance=draft.chance,
-    )
-    findings = (f"{kind.value}: {detail}",)
-    match outcome:
-        case Wait(retry_at):
-            draft.record(
-                BackoffStarted(
-                    plan_id=plan.id,
-                    task_id=task_id,
-                    failure=kind,
-                    failures=task.failures + 1,
-                    retry_at=retry_at,
-                    findings=findings,
-                    avoid_agent=agent if kind is FailureKind.TIMEOUT else None,
-                )
-            )
-            draft.ask(wake_for_retry(plan, task_id, retry_at))
-        case SendBack():
-            # a merge that did not do is done again from the same head, or the conflict would only come back later
-            attempt = plan.attempts[task.attempt_id] if task.attempt_id else None
-            draft.record(
-                SentBack(
-                    plan_id=plan.id,
-                    task_id=task_id,
-                    failure=kind,
-                    findings=findings,
-                    resume_from=attempt.start if attempt and kind is FailureKind.REFUSED else None,
-                )
-            )
-        case AskPerson():
-            ask = escalation.work_failed if work else escalation.agent_failed
-            item = ask(draft.state, plan, task, kind, context=findings[0], agent=agent, now=draft.now)
-            draft.record(
-                Escalated(
-                    plan_id=plan.id,
-                    task_id=task_id,
-                    item=item,
-                    holds_task=True,
-                    releases_files=not work,
-                    failure=kind,
-                )
-            )
-
-
-def wake_for_retry(plan: PlanRun, task_id: TaskId, at: datetime) -> WakeAt:
-    return WakeAt(at=at, fact=RetryDue(plan_id=plan.id, task_id=task_id))
 
 
 def agent_reported(draft: Draft, fact: AgentReported) -> None:

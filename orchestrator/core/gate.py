@@ -1,4 +1,4 @@
-"""The last door: merge queue, candidates and their checks, landing, taking in a target that moved, and publishing.
+"""The last door: merge queue, candidates and their checks, landing, and taking in a target that moved.
 
 One candidate at a time. What lands is the very commit that was tested.
 """
@@ -6,13 +6,13 @@ One candidate at a time. What lands is the very commit that was tested.
 from __future__ import annotations
 
 from orchestrator.core import escalation
-from orchestrator.core.attempts import task_failed
 from orchestrator.core.draft import Draft
+from orchestrator.core.failures import task_failed
+from orchestrator.core.publish import hold_publish
 from orchestrator.core.retry import failure_of, words_for
-from orchestrator.core.schedule import is_settled
 from orchestrator.core.steps import candidate_steps, request_run, step_after
-from orchestrator.model.attempt import AttemptState, ExitWhy, FailureKind, Run, RunExit, RunKind, RunState
-from orchestrator.model.effect import BuildCandidate, LandCandidate, MirrorBranch, PublishPlan, RemoveTree, StopRun
+from orchestrator.model.attempt import ExitWhy, FailureKind, Run, RunExit, RunKind, RunState
+from orchestrator.model.effect import BuildCandidate, LandCandidate, MirrorBranch, RemoveTree, StopRun
 from orchestrator.model.event import (
     CandidateDropped,
     CandidateMade,
@@ -23,13 +23,9 @@ from orchestrator.model.event import (
     GateFailed,
     GatePassed,
     Landed,
-    PlanFinished,
-    PublishBegan,
-    Published,
     PublishHeld,
     Synced,
     SyncHeld,
-    SyncReleased,
     TargetSeen,
 )
 from orchestrator.model.fact import (
@@ -38,14 +34,11 @@ from orchestrator.model.fact import (
     CandidateFailed,
     CandidateLanded,
     LandingRefused,
-    PublishDone,
-    PublishRefused,
     TargetMoved,
     TargetRead,
 )
 from orchestrator.model.ids import CandidateId, Commit, candidate_id
-from orchestrator.model.plan import PublishMode
-from orchestrator.model.run import PLAN_OVER, Candidate, CandidateStage, Drain, PlanPhase, PlanRun, State, TaskState
+from orchestrator.model.run import Candidate, CandidateStage, Drain, PlanPhase, PlanRun, State
 
 MAX_SYNCS = 5  #: in a row, while publishing: a target that moves faster than its checks run needs a person
 MAX_CHECK_RUNS = 3  #: of one check whose supervisor was lost
@@ -329,73 +322,3 @@ def candidate_landed(draft: Draft, fact: CandidateLanded) -> None:
         MirrorBranch(plan_id=plan.id, commit=fact.commit),
         RemoveTree(plan_id=plan.id, owner=candidate.id, landed=True),
     )
-
-
-# ---- publishing ----
-
-
-def release_sync(draft: Draft, plan: PlanRun) -> None:
-    """Let the next candidate look at the target anew."""
-    if plan.sync_held is not None:
-        draft.record(SyncReleased(plan_id=plan.id))
-
-
-def begin_publish(draft: Draft, plan: PlanRun, by: str) -> None:
-    """Move the target to what has landed."""
-    assert plan.tip is not None
-    number = plan.publish_tries + 1
-    draft.record(PublishBegan(plan_id=plan.id, commit=plan.tip, by=by, try_number=number))
-    draft.ask(PublishPlan(plan_id=plan.id, number=plan.number, commit=plan.tip, try_number=number))
-
-
-def hold_publish(draft: Draft, plan: PlanRun, why: str, command: str) -> None:
-    draft.record(PublishHeld(plan_id=plan.id, why=why))
-    plan = draft.plan(plan.id)
-    item = escalation.publish_refused(draft.state, plan, why, command, draft.now)
-    draft.record(Escalated(plan_id=plan.id, task_id=None, item=item, holds_task=False))
-
-
-def publish_done(draft: Draft, fact: PublishDone) -> None:
-    plan = draft.plan(fact.plan_id)
-    if plan.publishing:
-        draft.record(Published(plan_id=plan.id, commit=fact.commit, final=is_settled(plan)))
-
-
-def publish_refused(draft: Draft, fact: PublishRefused) -> None:
-    plan = draft.plan(fact.plan_id)
-    if plan.publishing and plan.phase is PlanPhase.CANCELLED:
-        draft.record(PublishHeld(plan_id=plan.id, why=fact.why))
-    elif plan.publishing:
-        hold_publish(draft, plan, fact.why, fact.command)
-
-
-def conclude(draft: Draft, plan: PlanRun) -> None:
-    """When no task can move any more: publish, ask whether to, or say that it is over."""
-    if plan.phase is not PlanPhase.RUNNING or plan.publishing or plan.tip is None or not is_settled(plan):
-        return
-    about_plan = (i for i in draft.state.open_items() if i.plan_id == plan.id and i.task_id is None)
-    if any(item.trigger != "effect" for item in about_plan):
-        return  # the question about the plan itself is not answered yet
-    if plan.tip == plan.published:
-        draft.record(Published(plan_id=plan.id, commit=plan.tip, final=True))
-    elif plan.plan.publish is PublishMode.MANUAL or plan.tip == plan.started_at_commit:
-        draft.record(PlanFinished(plan_id=plan.id))
-    elif all(task.state is TaskState.LANDED for task in plan.tasks.values()):
-        begin_publish(draft, plan, by="plan")
-    else:
-        item = escalation.incomplete(draft.state, plan, draft.now)
-        draft.record(Escalated(plan_id=plan.id, task_id=None, item=item, holds_task=False))
-
-
-def is_blocked(state: State, plan: PlanRun) -> bool:
-    """Whether nothing can move without a person: something waits for them, and nothing else is under way or due."""
-    if plan.phase in PLAN_OVER or plan.candidate is not None or plan.publishing or plan.tip is None:
-        return False
-    if plan.phase is PlanPhase.PAUSED:
-        return not plan.leases
-    if not any(item.plan_id == plan.id for item in state.open_items()):
-        return False
-    live = (plan.attempts[lease.attempt_id] for lease in plan.leases.values())
-    if any(attempt.state is not AttemptState.WAITING for attempt in live):
-        return False
-    return not any(task.state in {TaskState.BACKOFF, TaskState.QUEUED} for task in plan.tasks.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core import attempts, escalation, gate, requests
+from orchestrator.core import answers, attempts, escalation, gate, publish, requests
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.schedule import next_start
 from orchestrator.model.attempt import AttemptState, RunState
@@ -95,9 +95,9 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case RetryAsked():
             requests.retry(draft, fact)
         case AnswerGiven():
-            requests.answer(draft, fact)
+            answers.answer(draft, fact)
         case PublishAsked():
-            requests.publish(draft, fact)
+            requests.publish_now(draft, fact)
         case StopAsked():
             requests.stop(draft, fact)
         case DaemonStarted():
@@ -142,9 +142,9 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case LandingRefused():
             gate.landing_refused(draft, fact)
         case PublishDone():
-            gate.publish_done(draft, fact)
+            publish.publish_done(draft, fact)
         case PublishRefused():
-            gate.publish_refused(draft, fact)
+            publish.publish_refused(draft, fact)
         case Removed():
             if (owner := draft.plan_of(CandidateId(fact.owner))) is not None:
                 draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
@@ -227,10 +227,10 @@ def advance(draft: Draft) -> None:
         attempts.start_task(draft, draft.plan(plan.id), start)
     plan = draft.plan(plan.id)
     if plan.publish_asked and gate.may_gate(draft.state, plan):
-        gate.begin_publish(draft, plan, by="orchestrator")
+        publish.begin_publish(draft, plan, by="orchestrator")
         return
     gate.begin_candidate(draft, plan)
-    gate.conclude(draft, draft.plan(plan.id))
+    publish.conclude(draft, draft.plan(plan.id))
 
 
 def may_exit(state: State) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.core.gate import is_blocked
+from orchestrator.core.publish import is_blocked
 from orchestrator.core.schedule import is_dead_end, waits_for
 from orchestrator.core.steps import AGENT
 from orchestrator.model.attempt import Attempt, AttemptState

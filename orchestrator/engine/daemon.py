@@ -11,8 +11,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from orchestrator.core.gate import is_blocked
 from orchestrator.core.lifecycle import may_exit
+from orchestrator.core.publish import is_blocked
 from orchestrator.engine.control import Control
 from orchestrator.engine.loop import Loop
 from orchestrator.engine.perform import Performer

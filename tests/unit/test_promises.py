@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.core.gate import is_blocked
+from orchestrator.core.publish import is_blocked
 from orchestrator.core.schedule import is_settled
 from orchestrator.core.state import rebuild
 from orchestrator.model.agent import Asked, NoChange

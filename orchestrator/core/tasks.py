@@ -1,0 +1,64 @@
+"""What a person may do to one task, and how it is found."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from orchestrator.core import escalation, gate
+from orchestrator.core.attempts import stop_attempt
+from orchestrator.core.draft import Draft
+from orchestrator.model.errors import UsageError
+from orchestrator.model.event import (
+    ItemWithdrawn,
+    TaskCancelled,
+    TaskReopened,
+)
+from orchestrator.model.ids import TaskId
+from orchestrator.model.item import ItemKind
+from orchestrator.model.run import CandidateStage, PlanRun, TaskRun
+
+
+def find_task(plan: PlanRun, task_id: TaskId) -> TaskRun:
+    """A task by its id. Raises: UsageError naming the nearest one."""
+    if task_id in plan.tasks:
+        return plan.tasks[task_id]
+    near = get_close_matches(task_id, plan.tasks, n=1)
+    raise UsageError(
+        f"plan '{plan.id}' has no task '{task_id}'",
+        why="",
+        fix=f"did you mean '{near[0]}'?" if near else "`orchestrator status` lists them",
+    )
+
+
+def is_landing(plan: PlanRun, task_id: TaskId | None) -> bool:
+    """Whether the plan's branch may be moving to this task's work this very moment."""
+    at_gate = plan.candidate
+    return at_gate is not None and at_gate.stage is CandidateStage.LANDING and at_gate.task_id == task_id
+
+
+def cancel_task(draft: Draft, plan: PlanRun, task_id: TaskId, by: str, reason: str) -> None:
+    """The task is no longer wanted: its agent is stopped and its work kept."""
+    if plan.candidate is not None and plan.candidate.task_id == task_id:
+        gate.drop(draft, plan, "cancelled", requeued=False)
+        plan = draft.plan(plan.id)
+    withdraw_items(draft, plan, task_id, "the task was cancelled")
+    plan = draft.plan(plan.id)
+    lease = plan.leases.get(task_id)
+    draft.record(TaskCancelled(plan_id=plan.id, task_id=task_id, by=by, reason=reason))
+    if lease is not None:
+        stop_attempt(draft, draft.plan(plan.id), plan.attempts[lease.attempt_id], cancelled=True)
+
+
+def withdraw_items(draft: Draft, plan: PlanRun, task_id: TaskId | None, reason: str) -> None:
+    for item in draft.state.open_items():
+        if item.plan_id == plan.id and item.task_id == task_id:
+            draft.record(ItemWithdrawn(plan_id=plan.id, task_id=task_id, item_id=item.id, reason=reason))
+
+
+def reopen(draft: Draft, plan: PlanRun, task_id: TaskId, by: str, findings: tuple[str, ...]) -> None:
+    withdraw_items(draft, plan, task_id, "the task is tried again")
+    for item in escalation.plan_items(draft.state, plan.id, ItemKind.INCOMPLETE):
+        draft.record(
+            ItemWithdrawn(plan_id=plan.id, task_id=None, item_id=item.id, reason=f"'{task_id}' is tried again")
+        )
+    draft.record(TaskReopened(plan_id=plan.id, task_id=task_id, by=by, findings=findings))
