@@ -214,7 +214,7 @@ def _read_text(root: Path, name: str) -> str | None:
 async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
     """The plan of a message, read anew. Raises: ConfirmationNeeded when it is not what was confirmed."""
     from orchestrator.core.graph import ranks
-    from orchestrator.core.state import rivals_of
+    from orchestrator.core.planfold import rivals_of
     from orchestrator.model.assessment import Verdict
     from orchestrator.model.fact import PlanSubmitted
 
@@ -251,7 +251,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     """Start the daemon, detached from this terminal, and return when it answers."""
     import time
 
-    from orchestrator.backends.detach import start_detached
+    from orchestrator.backends.process import start_detached
     from orchestrator.client import Client
     from orchestrator.model.errors import NoDaemonError
 

@@ -1,4 +1,4 @@
-"""Starts supervisors, and signals them without ever hitting a stranger."""
+"""Starts supervisors and the daemon, and signals supervisors without ever hitting a stranger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -242,3 +242,21 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+# ---- the daemon itself ----
+
+
+def start_detached(
+    argv: Sequence[str], *, cwd: str, environ: Mapping[str, str], output: str
+) -> Callable[[], int | None]:
+    """Start a program in a session of its own, its output in a file.
+
+    Returns: a function that gives its exit status, or None while it lives.
+    """
+    with open(output, "wb") as out:
+        process = subprocess.Popen(
+            argv, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+
+    return process.poll

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.reports import LONGEST, read_report
+from orchestrator.core.agent_lines import LONGEST, read_report
 from orchestrator.core.terminal import printable
 from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit
 from orchestrator.model.errors import OrchestratorError

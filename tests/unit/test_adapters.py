@@ -11,7 +11,7 @@ from orchestrator_agents.plain import CommandAdapter, DemoAdapter
 
 from orchestrator.backends.registry import load_adapters
 from orchestrator.backends.surroundings import ProcessSurroundings
-from orchestrator.core.reports import LONGEST, read_report
+from orchestrator.core.agent_lines import LONGEST, read_report
 from orchestrator.model.agent import AgentPaths, AgentReport, Asked, HandedIn, Launch, NoChange, Progress
 from orchestrator.model.plan import AgentSpec
 from tests.unit.test_briefing import a_briefing

@@ -1,0 +1,83 @@
+"""A plan in the fold: confirmed, revised, and what a revision takes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from orchestrator.core.moves import plan_with
+from orchestrator.model.event import (
+    PlanConfirmed,
+    PlanRevised,
+)
+from orchestrator.model.ids import TaskId
+from orchestrator.model.run import (
+    PlanRun,
+    State,
+    TaskRun,
+)
+
+
+def rivals_of(pairs: Iterable[tuple[TaskId, TaskId]]) -> dict[TaskId, frozenset[TaskId]]:
+    """Pairs of tasks that can meet, as a look-up in both directions."""
+    found: dict[TaskId, set[TaskId]] = {}
+    for one, two in pairs:
+        found.setdefault(one, set()).add(two)
+        found.setdefault(two, set()).add(one)
+    return {task: frozenset(others) for task, others in found.items()}
+
+
+def confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:
+    old = state.plans.get(event.plan_id)
+    numbers = old.numbers if old else {}
+    tasks = {task.id: TaskRun(task=task, since=at, attempts=numbers.get(task.id, 0)) for task in event.plan.tasks}
+    run = PlanRun(
+        plan=event.plan,
+        digest=event.digest,
+        number=event.number,
+        confirmed_at=at,
+        confirmed_by=event.by,
+        sequential=event.sequential,
+        tasks=tasks,
+        rivals=rivals_of(event.rivals),
+        rank=event.rank,
+        candidates=old.candidates if old else 0,
+        numbers=numbers,
+    )
+    return replace(plan_with(state, run), current=event.plan_id)
+
+
+def without_task(plan: PlanRun, task_id: TaskId) -> PlanRun:
+    """The plan without a task; its attempts and their numbers are remembered."""
+    return replace(
+        plan,
+        tasks={k: v for k, v in plan.tasks.items() if k != task_id},
+        rivals={k: v - {task_id} for k, v in plan.rivals.items() if k != task_id},
+    )
+
+
+def is_withdrawn(plan: PlanRun, task: TaskRun) -> bool:
+    """Whether a revision of the plan took the task out."""
+    return task.merges is None and all(task.task.id != one.id for one in plan.plan.tasks)
+
+
+def revised(plan: PlanRun, event: PlanRevised, at: datetime) -> PlanRun:
+    # what the new text does not have goes: at once, or when the last process of it is gone
+    tasks = {task_id: run for task_id, run in plan.tasks.items() if run.merges or task_id in plan.leases}
+    renewed: dict[TaskId, TaskRun] = {}
+    for task in event.plan.tasks:
+        before = plan.tasks.get(task.id)
+        number = plan.numbers.get(task.id, 0)
+        renewed[task.id] = replace(before, task=task) if before else TaskRun(task=task, since=at, attempts=number)
+    return replace(
+        plan,
+        plan=event.plan,
+        digest=event.digest,
+        confirmed_at=at,
+        confirmed_by=event.by,
+        sequential=event.sequential,
+        tasks=renewed | {task_id: run for task_id, run in tasks.items() if task_id not in renewed},
+        rivals=rivals_of(event.rivals),
+        rank=event.rank,
+    )
