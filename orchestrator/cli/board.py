@@ -101,7 +101,11 @@ def head(plan: PlanView, daemon_pid: int | None, program: str) -> Text:
     return Text("  ").join(
         [
             cell(plan.name, "bold"),
-            cell(plan.state.value, PHASE_STYLES.get(plan.state, "")),
+            # a daemon that is gone drains no more
+            cell(
+                "stopped" if plan.state is PlanPhase.DRAINING and daemon_pid is None else plan.state.value,
+                PHASE_STYLES.get(plan.state, ""),
+            ),
             cell(f"run {plan.number}", "dim"),
             cell(f"target {plan.target}", "dim"),
             cell(daemon, "dim" if daemon_pid or over else AMBER),

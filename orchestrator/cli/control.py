@@ -10,7 +10,7 @@ from orchestrator.cli import rows
 from orchestrator.cli.act import ask_daemon
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import OptionalTask, TaskArgument, verb
-from orchestrator.model.errors import ConfirmationNeeded, UsageError
+from orchestrator.model.errors import ConfirmationNeeded, NoDaemonError, UsageError
 
 #: How long `stop` waits for the daemon to be gone before it leaves it to itself.
 GONE_WITHIN_S = {"drain": 1.0, "now": 30.0, "detach": 30.0}
@@ -77,6 +77,8 @@ def stop(
     if now and detach:
         raise UsageError("--now ends the agents and --detach leaves them running", fix="choose one of them")
     mode: Literal["drain", "now", "detach"] = "now" if now else "detach" if detach else "drain"
+    if session.daemon_pid() is None:
+        raise NoDaemonError(f"no daemon runs for {session.place().root}", why="", fix="nothing has to be stopped")
     answer = ask_daemon(session, "stop", mode=mode, done="")
     gone = _wait_until_gone(session, GONE_WITHIN_S[mode])
     if gone:

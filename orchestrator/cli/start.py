@@ -263,6 +263,8 @@ def _go_on(session: Session, flags: Flags, plan: PlanView) -> Answer:
 
 def _run(session: Session, flags: Flags, name: str, submission: SubmitPlan | None) -> Answer:
     running = session.daemon_pid()
+    if submission is not None and running is None:
+        _refuse_beside_another(session, name)
     if flags.foreground:
         if running is not None:
             raise RefusedError(
@@ -285,6 +287,19 @@ def _run(session: Session, flags: Flags, name: str, submission: SubmitPlan | Non
     from orchestrator.cli.follow import follow
 
     return follow(session, reader, name, exit_when_blocked=flags.exit_when_blocked, after_seq=after_seq)
+
+
+def _refuse_beside_another(session: Session, name: str) -> None:
+    """Raises: RefusedError when another plan is unfinished; before a daemon is started, which would go on with it."""
+    reader = _ledger(session)
+    unfinished = [plan for plan in rows.plans(reader) if plan.current and not rows.is_over(plan)] if reader else []
+    for plan in unfinished:
+        if plan.name != name:
+            raise RefusedError(
+                f"plan '{plan.name}' is not finished",
+                why="one plan runs at a time, so that two agents never work on one file",
+                fix=f"go on with it: {session.command_line('start')}; then `cancel --all` ends it",
+            )
 
 
 def _newest(session: Session) -> int:
