@@ -23,6 +23,24 @@ PUBLISH = Option(id="publish", label="Publish what has landed", effect="the targ
 LEAVE = Option(id="leave", label="Leave it", effect="the target stays where it is; the plan's branch keeps the work")
 
 
+WORDS = {
+    FailureKind.PREPARE: "its tree could not be made ready",
+    FailureKind.CRASH: "its program crashed",
+    FailureKind.LOST: "its program disappeared",
+    FailureKind.TIMEOUT: "it ran past its time limit",
+    FailureKind.INTERRUPTED: "it was stopped",
+    FailureKind.NO_CHANGE: "it said it was done and changed nothing",
+    FailureKind.OUTSIDE_FILES: "it changed what is not in its files",
+    FailureKind.CHECKS_RED: "the checks are red",
+    FailureKind.REVIEW_REJECTED: "it was rejected",
+    FailureKind.REFUSED: "its hand-off could not be taken",
+}
+
+
+def counted(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
+
+
 def next_id(state: State) -> ItemId:
     return ItemId(f"i{state.item_count + 1}")
 
@@ -73,7 +91,7 @@ def work_failed(
         task_id=task.task.id,
         attempt_id=task.attempt_id,
         agent=agent,
-        title=f"the work of '{task.task.id}' did not pass twice",
+        title=f"'{task.task.id}' did not pass twice: {WORDS.get(kind, kind.value)}",
         context=context,
         options=(RETRY, GIVE_UP, CANCEL),
         priority=task.task.priority,
@@ -92,7 +110,7 @@ def agent_failed(
         task_id=task.task.id,
         attempt_id=task.attempt_id,
         agent=agent,
-        title=f"'{task.task.id}' failed {task.failures + 1} times",
+        title=f"'{task.task.id}' failed {counted(task.failures + 1)}: {WORDS.get(kind, kind.value)}",
         context=context,
         options=(RETRY, GIVE_UP, CANCEL),
         priority=task.task.priority,

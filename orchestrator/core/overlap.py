@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 
 from orchestrator.core.exclusion import path_outside
-from orchestrator.core.letters import fold_forms
+from orchestrator.core.letters import fold, fold_forms
 from orchestrator.core.patterns import (
     Kind,
     Pattern,
@@ -168,7 +170,28 @@ def _below(a: FileSet, file: Pattern, b: FileSet, lower: Pattern) -> str | None:
 @dataclass(slots=True)
 class _Node:
     below: dict[str, _Node] = field(default_factory=dict)
-    here: list[int] = field(default_factory=list)  #: patterns whose literal names end here
+    #: patterns whose literal names end here, by what a name has to begin with to match what follows
+    here: dict[str, list[int]] = field(default_factory=dict)
+    heads: list[str] = field(default_factory=list)  #: the keys of `here`, sorted
+
+    def candidates(self, start: str, *, is_whole: bool) -> Iterator[list[int]]:
+        """The patterns here that a name beginning with `start` could match; with `is_whole`, that very name."""
+        for end in range(len(start) + 1):
+            if (found := self.here.get(start[:end])) is not None:
+                yield found
+        if not is_whole:
+            for at in range(bisect_right(self.heads, start), len(self.heads)):
+                if not self.heads[at].startswith(start):
+                    break
+                yield self.here[self.heads[at]]
+
+
+def _head(pattern: Pattern) -> str:
+    """What a name has to begin with to match the first part with a wildcard; empty where nothing is known."""
+    if pattern.kind is not Kind.GLOB:
+        return ""
+    literal = re.split(r"[*?\[]", pattern.rest.split("/", 1)[0], maxsplit=1)[0]
+    return fold(literal) if literal.isascii() else ""
 
 
 def _meetings(patterns: Sequence[Pattern]) -> Iterator[tuple[int, int, str, bool]]:
@@ -183,8 +206,11 @@ def _meetings(patterns: Sequence[Pattern]) -> Iterator[tuple[int, int, str, bool
                 deeper = node.below[name] = _Node()
             node = deeper
             way.append(node)
-        node.here.append(index)
+        node.here.setdefault(_head(pattern), []).append(index)
         ways.append(way)
+    for way in ways:
+        if len(way[-1].heads) != len(way[-1].here):
+            way[-1].heads = sorted(way[-1].here)
     for index, pattern in enumerate(patterns):
         if pattern.sample is None:
             continue
@@ -194,9 +220,10 @@ def _meetings(patterns: Sequence[Pattern]) -> Iterator[tuple[int, int, str, bool
             if not node.here:
                 continue
             suffix = "/".join(pattern.prefix[depth:]) + "/" if is_file else ""
-            for above in node.here:
+            start = _head(pattern) if node is own else pattern.prefix[depth]
+            for above in chain.from_iterable(node.candidates(start, is_whole=node is not own)):
                 if node is own and above >= index:
-                    break  # in rising order, so that two patterns at one place are looked at once
+                    continue  # two patterns at one place are looked at once
                 other = patterns[above]
                 if is_file and other.kind is Kind.GLOB and node is not own:
                     # by far the most frequent question of a large plan, and one with few different right sides
