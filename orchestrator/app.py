@@ -105,31 +105,17 @@ def why(place: Place, task: str) -> list[str]:
     import anyio
 
     from orchestrator.backends.sqlite import SqliteStore
-    from orchestrator.core.report import lane_of, waiting_words
-    from orchestrator.core.schedule import waits_for
+    from orchestrator.core.report import why_lines
     from orchestrator.core.state import rebuild
     from orchestrator.core.tasks import find_task
     from orchestrator.model.ids import TaskId
-    from orchestrator.model.run import TaskState
 
     open_ledger(place).close()
     state = rebuild(anyio.run(SqliteStore.read_events, place.ledger))
     plan = state.active
     if plan is None:
         raise NothingError("no plan has been started", why="", fix="`orchestrator start PLAN`")
-    run = find_task(plan, TaskId(task))
-    lines = [f"'{task}' is {run.state} (lane: {lane_of(plan, run)})"]
-    if run.state is TaskState.PENDING:
-        reasons = list(waits_for(state, plan, run))
-        lines += reasons or ["it starts as soon as the daemon runs"]
-    elif (words := waiting_words(state, plan, run)) is not None:
-        lines.append(f"it waits for {words}")
-    if run.retry_at is not None:
-        lines.append(f"next try at {run.retry_at.isoformat(timespec='seconds')}")
-    if run.reason:
-        lines.append(run.reason)
-    lines += list(run.findings)
-    return lines
+    return list(why_lines(state, plan, find_task(plan, TaskId(task))))
 
 
 # ---- plans ----

@@ -67,6 +67,21 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
             return None
 
 
+def why_lines(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
+    """Where a task is, what it waits for and who holds it, one reason a line."""
+    yield f"'{task.task.id}' is {task.state} (lane: {lane_of(run, task)})"
+    if task.state is TaskState.PENDING:
+        reasons = list(waits_for(state, run, task))
+        yield from reasons or ["it starts as soon as the daemon runs"]
+    elif (words := waiting_words(state, run, task)) is not None:
+        yield f"it waits for {words}"
+    if task.retry_at is not None:
+        yield f"next try at {task.retry_at.isoformat(timespec='seconds')}"
+    if task.reason:
+        yield task.reason
+    yield from task.findings
+
+
 def patterns(files: FileSet) -> tuple[str, ...]:
     return (*files.include, *(f"!{pattern}" for pattern in files.exclude))
 

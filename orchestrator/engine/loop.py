@@ -114,7 +114,7 @@ class Loop:
     async def run(self, performer: Performer, to_do: list[Effect], first: Fact) -> None:
         """Run until cancelled. `first` opens this daemon's life; `to_do` is what the last one left undone."""
         self._performer = performer
-        async with anyio.create_task_group() as tasks, self._receive:
+        async with self._send, self._receive, anyio.create_task_group() as tasks:
             await self._deliver(first, None)
             tasks.start_soon(self._timers.run)
             self._begin(tasks, to_do)
@@ -232,6 +232,9 @@ class Loop:
     async def _watch(self, run: Run, offset: int, quiet: timedelta) -> None:
         run_dir = str(self._place.run_dir(run.id))
         attempt = AttemptId(run.owner)
+        if run.state is RunState.RUNNING and run.kind is not RunKind.CHECK:
+            # taken up from an earlier daemon: a spell of quiet that it told may be over
+            await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=False), None)
         while True:
             try:
                 async for seen in self._executor.signals(
@@ -245,7 +248,7 @@ class Loop:
                                     AgentReported(attempt_id=attempt, report=seen.report, offset=seen.offset), None
                                 )
                         case QuietSeen():
-                            if run.kind is RunKind.AGENT:
+                            if run.kind is not RunKind.CHECK:
                                 await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=seen.quiet), None)
                         case ExitSeen():
                             await self._deliver(RunEnded(run_id=run.id, exit=seen.exit, tail=seen.tail), None)
