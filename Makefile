@@ -42,7 +42,7 @@ test: lint type ## everything that has to be green before a change lands
 	$(BIN)/pytest -n 2 -m "not prove"
 
 prove: $(STAMP) ## the long proofs
-	$(BIN)/pytest -m prove
+	$(BIN)/pytest -n 2 -m prove
 
 bench: $(STAMP) ## measurements, as ratios within one run
 	$(BIN)/python tests/bench/run.py
