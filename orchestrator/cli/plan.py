@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,10 +44,11 @@ def assess(
         from orchestrator.cli.status import plan_files
 
         here = plan_files(session)
+        meant = (get_close_matches(str(typed), here, n=1) or here)[:1]
         raise UsageError(
             f"there is no plan file '{typed}'",
             why=f"here are {', '.join(here[:6])}" if here else "and there is none in plans/ either",
-            fix=session.command_line("plan", "check", here[0]) if here else "",
+            fix=session.command_line("plan", "check", meant[0]) if meant else "",
         )
     return session.world().check_plan(session.place(), path, overrides), overrides, path
 
