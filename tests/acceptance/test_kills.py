@@ -66,7 +66,7 @@ def one_run(person: Person, seed: int, kills: int) -> None:
     person.type("stop")
     person.wait(lambda: person.daemon_pid() is None)
     # the failed attempt stays, to be looked at; a kill after the very last event leaves a tree for the next daemon
-    removed = {e["data"]["owner"] for e in events if e["type"] == "tree_removed"}
+    removed = {e["data"]["owner"] for e in person.events() if e["type"] == "tree_removed"}
     assert set(person.left_trees()) == {"work/d-1"} | ({"work/f-1"} - removed)
     assert person.processes() == []
 
