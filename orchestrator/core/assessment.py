@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from datetime import timedelta
@@ -12,6 +11,7 @@ from functools import cache
 
 from orchestrator.core import forecast, graph
 from orchestrator.core.overlap import TooManyPairs, overlapping_pairs, reading_pairs, witness
+from orchestrator.core.planfold import rivals_of
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.ids import TaskId
@@ -82,7 +82,7 @@ def assess(
         overlaps, readings = (), ()
         found.append(place.problem(_too_many(len(tasks)), "tasks"))
     unordered = [overlap for overlap in overlaps if not overlap.ordered]
-    rivals = rivals_of(unordered)
+    rivals = rivals_of(overlap.tasks for overlap in unordered)
     groups = _groups(tasks, rivals)
     found += _at_most(_whole_repository(tasks, place))
     found += _at_most(_overlap_warnings(plan, groups, unordered, place))
@@ -101,16 +101,6 @@ def assess(
         git_config=dict(facts.config),
     )
     return _sorted_out(assessment, found)
-
-
-def rivals_of(overlaps: Iterable[Overlap]) -> dict[TaskId, frozenset[TaskId]]:
-    """For each task in these pairs, the others that it is paired with."""
-    out: defaultdict[TaskId, set[TaskId]] = defaultdict(set)
-    for overlap in overlaps:
-        a, b = overlap.tasks
-        out[a].add(b)
-        out[b].add(a)
-    return {name: frozenset(others) for name, others in out.items()}
 
 
 def explain(assessment: Assessment, task: Task) -> list[str]:

@@ -44,8 +44,9 @@ class Draft:
             self._events.append(event)
 
     def ask(self, *effects: Effect) -> None:
-        """Ask for something to be done."""
-        self._effects.extend(effects)
+        """Ask for something to be done; asked twice in one decision, it is done once."""
+        asked = {effect.key for effect in self._effects}
+        self._effects.extend(effect for effect in effects if effect.key not in asked)
 
     def plan(self, plan_id: PlanId) -> PlanRun:
         return self.state.plans[plan_id]

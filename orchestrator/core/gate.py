@@ -144,8 +144,9 @@ def drop(draft: Draft, plan: PlanRun, reason: str, *, requeued: bool) -> None:
 def target_moved(draft: Draft, fact: TargetMoved) -> None:
     plan = draft.plan(fact.plan_id)
     if plan.candidate is not None:
-        drop(draft, plan, f"'{plan.plan.target}' moved", requeued=True)
-        begin_sync(draft, draft.plan(plan.id), fact.target)
+        if plan.candidate.stage is CandidateStage.BUILDING:  # else it is the late word on an earlier one
+            drop(draft, plan, f"'{plan.plan.target}' moved", requeued=True)
+            begin_sync(draft, draft.plan(plan.id), fact.target)
     elif plan.publishing and plan.phase is PlanPhase.CANCELLED:
         draft.record(PublishHeld(plan_id=plan.id, why="the plan was cancelled"))
     elif plan.publishing:

@@ -167,6 +167,8 @@ class World:
             self.events.append(event)
             self.times.append(self.now)
         assert self.state == decision.state, "the fold and the decision disagree"
+        asked = [effect.key for effect in decision.effects]
+        assert len(asked) == len(set(asked)), "one decision asks for one thing twice, which would be done twice at once"
         for effect in decision.effects:
             if effect.key in self.keys:
                 continue

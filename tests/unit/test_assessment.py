@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from orchestrator.core import assessment as module
 from orchestrator.core import forecast, overlap
-from orchestrator.core.assessment import assess, digest_of, explain, rivals_of
+from orchestrator.core.assessment import assess, digest_of, explain
+from orchestrator.core.planfold import rivals_of
 from orchestrator.model.assessment import Assessment, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.ids import PlanId, TaskId
@@ -334,7 +335,7 @@ def test_the_same_plan_has_the_same_digest_however_its_mappings_were_ordered() -
 
 
 def spent(plan: Plan) -> int:
-    rivals = rivals_of(assessed(plan).overlaps)
+    rivals = rivals_of(overlap.tasks for overlap in assessed(plan).overlaps)
     return int(forecast.in_parallel(plan, rivals, {}).total_seconds()) // 60
 
 
@@ -437,7 +438,7 @@ def test_the_forecast_runs_every_task_once_within_every_limit(
     agents = (AgentSpec(name="one", adapter="c", count=1), AgentSpec(name="two", adapter="c", count=2))
     plan = a_plan(*tasks, parallel=parallel, agents=agents, resources={"p": 2, "q": 3})
     result = assessed(plan)
-    rivals = rivals_of(result.overlaps)
+    rivals = rivals_of(overlap.tasks for overlap in result.overlaps)
     run = _Watched(plan, rivals)
     took = run.run()
     assert sorted(run.started) == list(range(len(tasks)))

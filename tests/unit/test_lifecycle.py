@@ -27,6 +27,7 @@ from orchestrator.model.event import (
     SentBack,
     Synced,
     TaskAdded,
+    TreeRemoved,
 )
 from orchestrator.model.fact import (
     CancelAsked,
@@ -37,6 +38,7 @@ from orchestrator.model.fact import (
     ResumeAsked,
     RetryAsked,
     StopAsked,
+    TargetMoved,
 )
 from orchestrator.model.ids import Commit, TaskId, attempt_id
 from orchestrator.model.item import ItemKind
@@ -694,3 +696,20 @@ def test_an_effect_that_nothing_waits_for_and_that_failed_is_told_to_a_person() 
     assert world.inbox()[0].kind is ItemKind.STUCK
     world.answer_item("leave")
     assert world.inbox() == ()
+
+
+def test_a_late_word_on_an_earlier_candidate_does_not_touch_the_one_that_lands() -> None:
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: isinstance(effect, LandCandidate)
+    world.run()
+    world.give(TargetMoved(plan_id=world.plan.name, target=Commit("target-1")))
+    assert world.task("one").state is TaskState.GATING
+    world.release_held().run()
+    assert world.task("one").state is TaskState.LANDED
+
+
+def test_the_tree_of_a_candidate_that_could_not_be_checked_is_removed_once() -> None:
+    world = World(a_plan(a_task("one")))
+    world.check = lambda task, name: RunExit(why=ExitWhy.LOST)
+    world.run()
+    assert [e.owner for e in world.of(TreeRemoved)] == ["p/~1"]
