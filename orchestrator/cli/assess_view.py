@@ -221,7 +221,10 @@ def limit_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
     agents = [f"{agent.name}: {' '.join(agent.run) or agent.adapter}, {agent.count} at once" for agent in plan.agents]
     facts = [
         ("agents", "; ".join(agents)),
-        ("limits", "; ".join([f"{plan.parallel} at once", *(f"{n} x {name}" for name, n in plan.resources.items())])),
+        (
+            "limits",
+            "; ".join([f"{plan.parallel} at once", *(f"{name}: {n} at once" for name, n in plan.resources.items())]),
+        ),
         ("checks", checks or "none: nothing is tested before it lands"),
         ("every tree gets", "; ".join(prepared)),
         ("protected", "" if plan.protected.is_empty else f"{files_word(plan.protected)} (changes need your yes)"),
