@@ -367,7 +367,7 @@ async def _live(
             pid=os.getpid(),
             boot_id=this_process().boot_id,
             version=__version__,
-            held=settings.attention.held,
+            limits=settings.as_limits(),
             quiet=settings.attention.quiet,
         )
         first = await confirmed(place, submit) if submit is not None else None

@@ -31,7 +31,7 @@ PHASE_STYLES = {
     PlanPhase.CANCELLED: "dim",
 }
 #: What a flag of an attempt says to a person.
-FLAG_WORDS = {"held_long": "held for {age}", "quiet": "no progress", "stuck": "cannot be stopped"}
+FLAG_WORDS = {"quiet": "no progress", "stuck": "cannot be stopped"}
 
 
 def lane_word(lane: Lane) -> str:
@@ -52,11 +52,19 @@ def last_attempt(task: TaskView) -> AttemptView | None:
 
 def flags_of(task: TaskView, now: datetime) -> str:
     """What a person should look at, in words; empty most of the time."""
+    said = []
+    if task.overdue_at is not None:
+        late = age(task.overdue_at, now)
+        said.append(f"in {lane_word(task.lane)} for {lane_age(task, now)}, past its limit for {late}")
     attempt = last_attempt(task)
-    if attempt is None or attempt.ended_at is not None:
-        return ""
-    held = age(attempt.started_at, now)
-    return ", ".join(FLAG_WORDS.get(flag, flag.replace("_", " ")).format(age=held) for flag in attempt.flags)
+    if attempt is not None and attempt.ended_at is None:
+        said += [FLAG_WORDS.get(flag, flag.replace("_", " ")) for flag in attempt.flags]
+    return ", ".join(said)
+
+
+def lane_age(task: TaskView, now: datetime) -> str:
+    """How long the task has been in its lane."""
+    return age(task.lane_since or task.since, now)
 
 
 def note(task: TaskView, now: datetime) -> Text:

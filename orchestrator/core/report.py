@@ -11,7 +11,7 @@ from orchestrator.model.attempt import Attempt, AttemptState
 from orchestrator.model.ids import TaskId, run_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet
-from orchestrator.model.run import PLAN_OVER, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
+from orchestrator.model.run import PLAN_OVER, STATE_LANES, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView
 
 
@@ -24,16 +24,8 @@ def lane_of(run: PlanRun, task: TaskRun) -> Lane:
             attempt = run.attempts.get(task.attempt_id) if task.attempt_id else None
             waits = attempt is not None and attempt.state is AttemptState.WAITING
             return Lane.BLOCKED if waits else Lane.DOING
-        case TaskState.FOR_REVIEW:
-            return Lane.FOR_REVIEW
-        case TaskState.QUEUED | TaskState.GATING:
-            return Lane.MERGING
-        case TaskState.ESCALATED | TaskState.FAILED:
-            return Lane.BLOCKED
-        case TaskState.LANDED:
-            return Lane.DONE
-        case TaskState.CANCELLED:
-            return Lane.CANCELLED
+        case _:
+            return STATE_LANES[task.state]
 
 
 def counts_as_failed(state: State, task: TaskRun) -> bool:
@@ -140,6 +132,9 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
         usage=None,
         failed=counts_as_failed(state, task),
         history=tuple(attempt_view(a) for a in attempts),
+        tries=task.task.retry.retries + 1,
+        lane_since=task.lane_since or task.since,
+        overdue_at=task.overdue_at,
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from orchestrator.core.planvalues import CommitMessage, EnvName, Length, Size, SomeTime, length_text, nearest, shown
 from orchestrator.model.errors import SettingsError
 from orchestrator.model.plan import Execution
+from orchestrator.model.run import LaneLimits
 
 PREFIX = "ORCHESTRATOR_"
 #: What an agent finds in its environment. These describe an attempt and set nothing.
@@ -42,9 +43,12 @@ class ExecutionSettings(SettingsPart):
 
 
 class AttentionSettings(SettingsPart):
-    """When the program speaks up by itself."""
+    """When the program speaks up by itself: a task in a lane for this long, an agent without a sign of life."""
 
-    held: SomeTime = Field(default=timedelta(minutes=30))
+    doing: SomeTime = Field(default=LaneLimits().doing)
+    for_review: SomeTime = Field(default=LaneLimits().for_review)
+    merging: SomeTime = Field(default=LaneLimits().merging)
+    blocked: SomeTime = Field(default=LaneLimits().blocked)
     quiet: SomeTime = Field(default=timedelta(minutes=10))
 
 
@@ -67,6 +71,11 @@ class Settings(SettingsPart):
     def origin_of(self, key: str) -> str:
         """Where the value of a dotted key came from: a file, a variable, a flag, or `default`."""
         return self._origins.get(key, self._origins.get(key.partition(".")[0], DEFAULT))
+
+    def as_limits(self) -> LaneLimits:
+        """How long a task may stay in each lane before it is flagged."""
+        lanes = self.attention
+        return LaneLimits(doing=lanes.doing, for_review=lanes.for_review, merging=lanes.merging, blocked=lanes.blocked)
 
     def as_execution(self) -> Execution:
         """The part of the settings that becomes part of a plan."""

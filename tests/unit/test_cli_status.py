@@ -38,7 +38,9 @@ def a_busy_ledger() -> Ledger:
         tasks=[
             a_task("db", TaskState.LANDED, order=0),
             a_task("api", TaskState.ESCALATED, order=1, history=(crashed,), item="i4", failed=True, reason="gave up"),
-            a_task("ui", TaskState.RUNNING, order=2, history=(an_attempt("ui", flags=("held_long",)),)),
+            a_task(
+                "ui", TaskState.RUNNING, order=2, overdue_at=NOW - timedelta(minutes=2), history=(an_attempt("ui"),)
+            ),
             a_task("docs", order=3, waiting_for="depends on 'api', which is escalated"),
             a_task("lint", TaskState.BACKOFF, order=4, retry_at=NOW + timedelta(minutes=4)),
         ],
@@ -68,7 +70,7 @@ def test_status_shows_counts_progress_and_a_line_per_task(world: World, capsys: 
         "",
         "planned  docs  claude  12m             depends on 'api', which is escalated",
         "planned  lint  claude  12m             tries again in 4m",
-        "doing    ui    claude  12m  attempt 1  held for 12m",
+        "doing    ui    claude  12m  attempt 1  in doing for 12m, past its limit for 2m",
         "blocked  api   claude  12m  attempt 1  asks you: i4; gave up",
         "done     db    claude  12m             1a2b3c4d",
         "",

@@ -32,7 +32,6 @@ from orchestrator.model.event import (
 from orchestrator.model.fact import (
     CancelAsked,
     EffectFailed,
-    HeldLong,
     PauseAsked,
     PublishAsked,
     ResumeAsked,
@@ -44,7 +43,7 @@ from orchestrator.model.ids import Commit, TaskId, attempt_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet, PublishMode, RetryPolicy
 from orchestrator.model.run import PlanPhase, TaskState
-from tests.fakes.world import CRASH, NOW, OK, TIMEOUT, Script, World, a_plan, a_task
+from tests.fakes.world import CRASH, OK, TIMEOUT, Script, World, a_plan, a_task
 
 
 def landed_order(world: World) -> list[str]:
@@ -499,16 +498,6 @@ def test_a_finished_plan_started_again_is_a_new_run_and_attempt_numbers_go_on() 
     assert world.plan_run.number == 2
     assert world.task("one").attempts == 2
     assert world.plan_run.phase is PlanPhase.PUBLISHED
-
-
-def test_an_attempt_that_holds_its_task_for_long_is_flagged() -> None:
-    world = World(a_plan(a_task("one")))
-    world.scripts["one"] = [Script(hangs=True)]
-    world.run()
-    wake = next(w for w in world.wakes if isinstance(w.fact, HeldLong))
-    assert wake.at == NOW + timedelta(minutes=30)
-    world.give(wake.fact)
-    assert world.plan_run.attempts[attempt_id(world.plan.name, TaskId("one"), 1)].flags == ("held_long",)
 
 
 def test_the_word_of_an_evicted_attempt_changes_nothing() -> None:
