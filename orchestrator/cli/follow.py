@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 
 from orchestrator.cli import rows
-from orchestrator.cli.board import board
+from orchestrator.cli.board import Layout, board
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.words import cell, line
 from orchestrator.model.errors import ExitCode, NoDaemonError, OrchestratorError
@@ -103,21 +102,6 @@ def follow(session: Session, reader: LedgerReader, name: str, *, exit_when_block
     )
 
 
-def watch(session: Session, plan: str | None) -> Answer:
-    """`status --watch`: the same picture, for ever."""
-    reader = session.ledger()
-    name = rows.chosen_plan(rows.plans(reader), plan).name
-    with _screen(session) as live:
-        version = -1
-        while True:
-            present = reader.version()
-            if present != version or live:
-                version = present
-                seen = picture(reader, name)
-                _draw(session, live, seen)
-            session.wait(EVERY_S)
-
-
 def _until_over(
     session: Session, reader: LedgerReader, name: str, *, stop_when_blocked: bool, after_seq: int
 ) -> tuple[Picture, ExitCode]:
@@ -163,7 +147,7 @@ def print_headlines(session: Session, new: Iterable[Stored]) -> None:
 @contextmanager
 def _screen(session: Session) -> Iterator[Live | None]:
     """A part of the terminal that is drawn again and again; None where there is no terminal."""
-    if not session.on_terminal or not sys.stdout.isatty():
+    if not session.has_screen:
         yield None
         return
     from rich.live import Live
@@ -174,13 +158,18 @@ def _screen(session: Session) -> Iterator[Live | None]:
 
 def _draw(session: Session, live: Live | None, seen: Picture) -> None:
     if live is not None:
-        live.update(Group(*_screen_page(session, seen, live.console.height)), refresh=True)
+        size = live.console.size
+        live.update(Group(*screen_page(session, seen, size.width, size.height)), refresh=True)
 
 
-def _screen_page(session: Session, seen: Picture, height: int) -> list[RenderableType]:
-    from orchestrator.cli.status import last_output
+def screen_page(session: Session, seen: Picture, width: int, height: int) -> list[RenderableType]:
+    """The board for one screen: no longer than it, with the last words of those who work."""
+    from orchestrator.cli.status import WIDE, last_output
 
     running = [task for task in seen.tasks if task.state is TaskState.RUNNING]
+    beside = width >= WIDE
+    details = min(max((height - 20) // 2, 3), 8)
+    foot = 2 + (2 + min(len(seen.items), 5) if seen.items else 0)
     page = board(
         seen.plan,
         seen.tasks,
@@ -188,7 +177,11 @@ def _screen_page(session: Session, seen: Picture, height: int) -> list[Renderabl
         now=session.now(),
         daemon_pid=session.daemon_pid(),
         program=session.program,
-        most=max((height - 14) // 4, 3),
+        layout=Layout.COLUMNS if beside else Layout.LANES,
+        width=width,
+        most=max(height - 9 - details - foot if beside else (height - 14) // 4, 3),
+        details=details,
+        fine=session.is_fine,
         output={task.id: last_output(session, task)[:160] for task in running[:16]},
     )
     return [*page, cell(""), cell("Ctrl-C leaves this view; the work goes on.", "dim")]

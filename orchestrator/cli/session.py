@@ -104,6 +104,7 @@ class Session:
     wait: Callable[[float], None] = time.sleep
     ask: Callable[[str], str] | None = None  #: None: the person at the terminal
     known_place: Place | None = None
+    columns: int | None = None  #: of the terminal; None: look at it
 
     # ---- ways to the outside ----
 
@@ -142,6 +143,11 @@ class Session:
         return not self.json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     @property
+    def has_screen(self) -> bool:
+        """Whether something can be drawn on it again and again."""
+        return self.on_terminal and sys.stdout.isatty()
+
+    @property
     def may_ask(self) -> bool:
         """Whether there is a person who can answer."""
         if self.terminal is not None:
@@ -158,6 +164,15 @@ class Session:
 
     # ---- output ----
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether the output can show blocks and dots, and not only ASCII."""
+        try:
+            "█░…".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
+
     def console(self, stream: TextIO | None = None) -> Console:
         from rich.console import Console
 
@@ -172,7 +187,7 @@ class Session:
             force_terminal=on_terminal,
             color_system=system,  # type: ignore[arg-type]  # one of the names that rich knows
             no_color=plain,
-            width=None if on_terminal else UNLIMITED_WIDTH,
+            width=self.columns or (None if on_terminal else UNLIMITED_WIDTH),
             highlight=False,
             markup=False,
             emoji=False,

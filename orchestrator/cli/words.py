@@ -92,8 +92,9 @@ def joined(names: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def bar(done: int, total: int, width: int = 20) -> str:
-    """`████░░░░ 25 % (1/4 done)`."""
+def bar(done: int, total: int, width: int = 20, *, fine: bool = True) -> str:
+    """`████░░░░ 25 % (1/4 done)`, or where there are no blocks `[####----] 25 % (1/4 done)`."""
     share = done / total if total else 0.0
     full = int(share * width)
-    return f"{'█' * full}{'░' * (width - full)} {int(share * 100)} % ({done}/{total} done)"
+    drawn = f"{'█' * full}{'░' * (width - full)}" if fine else f"[{'#' * full}{'-' * (width - full)}]"
+    return f"{drawn} {int(share * 100)} % ({done}/{total} done)"

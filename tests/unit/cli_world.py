@@ -275,6 +275,7 @@ def run(
     terminal: bool = False,
     typed: tuple[str, ...] = (),
     wait: Callable[[float], None] | None = None,
+    columns: int | None = None,
 ) -> int:
     """Run a command against a played world. `typed` is what the person answers, one question after the other."""
     answers = list(typed)
@@ -287,6 +288,7 @@ def run(
         wait=wait or never_ends,
         ask=lambda question: answers.pop(0),
         known_place=world.place,
+        columns=columns,
     )
     return main(arguments, session=session)
 

@@ -64,9 +64,9 @@ def data_of(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_status_shows_counts_progress_and_a_line_per_task(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(world, "status") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "auth  running  run 1  target main  daemon 4242",
-        "1 completed / 5 total (1 in progress, 1 failed)",
-        "████░░░░░░░░░░░░░░░░ 20 % (1/5 done)",
+        "plan auth  1 completed / 5 total (1 in progress, 1 failed)",
+        "Progress ████░░░░░░░░░░░░░░░░ 20 % (1/5 done)",
+        "running  run 1  target main  daemon 4242",
         "",
         "planned  docs  claude  12m             depends on 'api', which is escalated",
         "planned  lint  claude  12m             tries again in 4m",
@@ -77,14 +77,6 @@ def test_status_shows_counts_progress_and_a_line_per_task(world: World, capsys: 
         "inbox: 1 item waits for you (orchestrator inbox)",
         "  i4  agent failed  'api' failed 4 times",
     ]
-
-
-def test_status_on_a_terminal_has_a_heading_for_each_lane(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(world, "status", terminal=True) == 0
-    out = capsys.readouterr().out
-    assert "planned (2)\n  docs" in out
-    assert "doing (1)\n  ui" in out
-    assert "merging" not in out
 
 
 def test_status_says_when_no_daemon_works_on_the_plan(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +93,7 @@ def test_status_json_has_exactly_the_documented_shape(world: World, capsys: pyte
     ]  # fmt: skip
     assert list(data["tasks"][0]) == [
         "id", "title", "state", "lane", "agent", "attempts", "branch", "worktree", "token", "waiting_for", "files",
-        "landed_commit", "usage",
+        "landed_commit", "usage", "overdue_at",
     ]  # fmt: skip
     assert data["counts"] == {
         "planned": 2, "doing": 1, "for_review": 0, "merging": 0, "blocked": 1, "done": 1, "cancelled": 0,
@@ -132,13 +124,33 @@ def test_status_of_a_task_in_json_adds_its_attempts(world: World, capsys: pytest
     assert data["totals"]["total"] == 5, "counts are still the plan's"
 
 
-def test_long_lanes_are_cut_and_the_rest_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "columns", "last", "more"),
+    [
+        pytest.param([], None, 199, 300, id="piped"),
+        pytest.param(["--all"], None, 499, 0, id="piped, all"),
+        pytest.param([], 80, 12, 487, id="narrow terminal"),
+        pytest.param([], 120, 12, 487, id="wide terminal"),
+        pytest.param(["--all"], 120, 499, 0, id="wide terminal, all"),
+    ],
+)
+def test_long_lanes_are_cut_and_the_rest_is_counted(
+    tmp_path: Path,
+    arguments: list[str],
+    columns: int | None,
+    last: int,
+    more: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LINES", "25")
     many = [a_task(f"t{n}", order=n) for n in range(500)]
-    run(World(tmp_path, Ledger(plans=[a_plan()], tasks=many)), "status")
-    out = capsys.readouterr().out
-    assert "and 300 more" in out
-    assert "t199 " in out
-    assert "t200 " not in out
+    world = World(tmp_path, Ledger(plans=[a_plan()], tasks=many))
+    run(world, "status", *arguments, terminal=columns is not None, columns=columns)
+    words = capsys.readouterr().out.split()
+    assert f"t{last}" in words
+    assert f"t{last + 1}" not in words
+    assert (f"+{more}" in words) is (more > 0)
 
 
 def test_why_prints_the_reasons(world: World, capsys: pytest.CaptureFixture[str]) -> None:
