@@ -100,7 +100,7 @@ def daemon_info(place: Place) -> dict[str, Any] | None:
     return DaemonLock.holder(place.daemon_lock)
 
 
-def why(place: Place, task: str) -> list[str]:
+def why(place: Place, task: str, plan: str) -> list[str]:
     """What a task waits for and who holds it, one reason a line."""
     import anyio
 
@@ -108,14 +108,14 @@ def why(place: Place, task: str) -> list[str]:
     from orchestrator.core.report import why_lines
     from orchestrator.core.state import rebuild
     from orchestrator.core.tasks import find_task
-    from orchestrator.model.ids import TaskId
+    from orchestrator.model.ids import PlanId, TaskId
 
     open_ledger(place).close()
     state = rebuild(anyio.run(SqliteStore.read_events, place.ledger))
-    plan = state.active
-    if plan is None:
+    run = state.plans.get(PlanId(plan))
+    if run is None:
         raise NothingError("no plan has been started", why="", fix="`orchestrator start PLAN`")
-    return list(why_lines(state, plan, find_task(plan, TaskId(task))))
+    return list(why_lines(state, run, find_task(run, TaskId(task))))
 
 
 # ---- plans ----

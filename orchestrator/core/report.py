@@ -62,7 +62,9 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
 def why_lines(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
     """Where a task is, what it waits for and who holds it, one reason a line."""
     yield f"'{task.task.id}' is {task.state} (lane: {lane_of(run, task)})"
-    if task.state is TaskState.PENDING:
+    if task.state is TaskState.PENDING and run.phase in PLAN_OVER:
+        yield f"plan '{run.id}' is {run.phase}, so it does not start"
+    elif task.state is TaskState.PENDING:
         reasons = list(waits_for(state, run, task))
         yield from reasons or ["it starts as soon as the daemon runs"]
     elif (words := waiting_words(state, run, task)) is not None:

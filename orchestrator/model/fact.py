@@ -45,12 +45,14 @@ class CancelAsked:
     task_id: TaskId | None  #: None: every unfinished task, and with them the plan
     by: str
     reason: str = ""
+    plan_id: PlanId | None = None  #: None: the one that is worked on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryAsked:
     task_id: TaskId
     by: str
+    plan_id: PlanId | None = None  #: None: the one that is worked on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,7 +239,7 @@ class World:
         self.on_submit()
         return self.foreground_code
 
-    def why(self, place: Place, task: str) -> list[str]:
+    def why(self, place: Place, task: str, plan: str) -> list[str]:
         return [f"'{task}' is pending (lane: planned)", "depends on 'db', which is running"]
 
     # the local API

@@ -168,6 +168,44 @@ def test_a_name_that_is_not_known_is_a_usage_error(
     assert "'nope'" in captured.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        pytest.param(["retry", "ap"], {"task": "api", "plan": None}, id="retry, the present plan"),
+        pytest.param(["retry", "pa", "--plan", "ol"], {"task": "page", "plan": "old"}, id="retry"),
+        pytest.param(["cancel", "page", "--plan", "old"], {"task": "page", "plan": "old"}, id="cancel"),
+        pytest.param(["cancel", "--all", "--plan", "old"], {"task": None, "plan": "old"}, id="cancel all"),
+        pytest.param(["cancel", "--all"], {"task": None, "plan": None}, id="cancel all of the present plan"),
+    ],
+)
+def test_a_task_of_another_plan_is_asked_for_with_its_plan(
+    two_plans: World, arguments: list[str], asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(two_plans, *arguments) == 0
+    (action,) = two_plans.acted
+    assert {"task": action.task, "plan": action.plan} == asked
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status", "page"], ["why", "page"], ["logs", "page"], ["report"]], ids=lambda words: words[0]
+)
+def test_every_verb_that_looks_at_a_task_takes_a_plan(
+    two_plans: World, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(two_plans, *arguments, "--plan", "old", "--json") == 0
+    assert "page" in capsys.readouterr().out or arguments[0] == "logs"
+    if arguments[0] != "report":
+        assert run(two_plans, *arguments) == 2, "the present plan has no such task"
+
+
+@pytest.fixture
+def two_plans(tmp_path: Path) -> World:
+    ledger = a_busy_ledger()
+    ledger.plans.append(a_plan("old", PlanPhase.FINISHED, current=False, confirmed_at=NOW - timedelta(days=2)))
+    ledger.tasks.append(a_task("page", TaskState.FAILED, plan="old"))
+    return World(tmp_path, ledger)
+
+
 # ---- bare ----
 
 
