@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.words import AMBER, cell, counted, grid, indented, joined, length, line
+from orchestrator.cli.words import AMBER, cell, counted, grid, indented, joined, length, line, told
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.plan import Check, FileSet, Plan, Task
@@ -59,7 +59,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
 
 def problem_lines(problems: Sequence[Problem], style: str) -> Iterable[RenderableType]:
     for problem in problems:
-        yield cell(f"{'warning: ' if problem.warning else ''}{problem}", style)
+        yield from told(f"{'warning: ' if problem.warning else ''}{problem}", style)
 
 
 # ---- what runs when ----

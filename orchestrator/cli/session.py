@@ -238,10 +238,11 @@ class Session:
         return error.exit_code
 
     def complain(self, error: OrchestratorError) -> None:
-        from orchestrator.cli.words import cell
+        from orchestrator.cli.words import told
 
         head = "" if isinstance(error, PlanError) else "error: "
-        self.say(cell(f"{head}{error}", "red" if self.color != "never" else ""), talk=True)
+        style = "red" if self.color != "never" else ""
+        self.say(*told(f"{head}{error}", style), talk=True)
 
     def print_json(self, value: Any) -> None:
         sys.stdout.write(as_json(value) + "\n")

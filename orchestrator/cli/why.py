@@ -22,10 +22,10 @@ def why(session: Session, task: TaskArgument, plan: PlanOption = None) -> Answer
     reasons = session.world().why(session.place(), one.id, chosen.name)
 
     def page() -> Iterable[RenderableType]:
-        from orchestrator.cli.words import cell
+        from orchestrator.cli.words import cell, prose
 
         head, *rest = reasons or [f"nothing holds '{one.id}'"]
-        yield cell(head, "bold")
-        yield from (cell(f"  {reason}") for reason in rest)
+        yield prose(cell(head, "bold"))
+        yield from (prose(reason, 2) for reason in rest)
 
     return Answer(data={"plan": chosen.name, "task": one.id, "state": one.state, "reasons": reasons}, page=page)

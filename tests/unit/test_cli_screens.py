@@ -166,6 +166,25 @@ def test_blocks_are_drawn_where_the_encoding_has_them(
     assert Session().is_fine is fine
 
 
+def test_sentences_are_broken_between_words_and_a_command_is_left_whole(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, "status", "a-task-that-does-not-exist-at-all", terminal=True, columns=60) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: there is no task 'a-task-that-does-not-exist-at-all'",
+        "  why: known: db, api, ui,",
+        f"  {LONG},",
+        "  docs, lint, gone",
+    ]
+
+
+def test_a_command_in_an_error_is_left_in_one_piece(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, "logs", "api", "--level", "info", "--stream", "agent", terminal=True, columns=40) == 2
+    fix = capsys.readouterr().err.splitlines()[-1]
+    assert fix.startswith("  fix: ")
+    assert fix.endswith("logs --stream daemon --level info")
+
+
 # ---- one line for a task ----
 
 
