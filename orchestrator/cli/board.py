@@ -226,11 +226,11 @@ def inbox_lines(plan: PlanView, items: Sequence[Item], program: str) -> list[Ren
     """What waits for a person, at the foot of the board."""
     if not items:
         return []
-    verb = "waits" if len(items) == 1 else "wait"
-    page: list[RenderableType] = [
-        cell(""),
-        cell(f"inbox: {counted(len(items), 'item')} {verb} for you ({program} inbox)", AMBER),
-    ]
+    notes = sum(item.is_note for item in items)
+    asks = len(items) - notes
+    said = [f"{counted(asks, 'item')} {'waits' if asks == 1 else 'wait'} for you"] if asks else []
+    said += [counted(notes, "note")] if notes else []
+    page: list[RenderableType] = [cell(""), cell(f"inbox: {', '.join(said)} ({program} inbox)", AMBER)]
     page.append(
         grid([[cell(item.id, "bold"), cell(item.kind.value.replace("_", " ")), cell(item.title)] for item in items[:5]])
     )

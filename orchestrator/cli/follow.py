@@ -19,7 +19,7 @@ from orchestrator.model.run import PlanPhase, TaskState
 from orchestrator.model.view import PlanView, TaskView
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import ConsoleDimensions, RenderableType
     from rich.live import Live
 
     from orchestrator.ports import LedgerReader, Stored
@@ -108,6 +108,7 @@ def _until_over(
     version, away = -1, 0
     seen = picture(reader, name)
     with _screen(session) as live:
+        drawn = None
         while True:
             present = reader.version()
             if present != version:
@@ -117,7 +118,7 @@ def _until_over(
                 seen = picture(reader, name)
                 if live is None:
                     print_headlines(session, new)
-            _draw(session, live, seen)
+            drawn = _draw(session, live, seen, drawn)
             code = outcome(seen, stop_when_blocked=stop_when_blocked)
             if code is not None:
                 return seen, code
@@ -152,14 +153,22 @@ def _screen(session: Session) -> Iterator[Live | None]:
         return
     from rich.live import Live
 
-    with Live(console=session.console(), auto_refresh=False, vertical_overflow="ellipsis") as live:
+    console = session.console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis", redirect_stdout=False) as live:
         yield live
 
 
-def _draw(session: Session, live: Live | None, seen: Picture) -> None:
-    if live is not None:
-        size = live.console.size
-        live.update(Group(*screen_page(session, seen, size.width, size.height)), refresh=True)
+def _draw(
+    session: Session, live: Live | None, seen: Picture, drawn: ConsoleDimensions | None
+) -> ConsoleDimensions | None:
+    """Draw once more. Returns: the size of the terminal it was drawn for."""
+    if live is None:
+        return None
+    size = live.console.size
+    if drawn not in {None, size}:
+        live.console.clear()  # the terminal has broken the lines anew, so they are not where we left them
+    live.update(Group(*screen_page(session, seen, size.width, size.height)), refresh=True)
+    return size
 
 
 def screen_page(session: Session, seen: Picture, width: int, height: int) -> list[RenderableType]:

@@ -49,7 +49,7 @@ def _on_screen(session: Session, reader: LedgerReader, name: str) -> Picture:
     if rows.is_over(seen.plan):
         return seen
     looks, size = 0, (0, 0)
-    with Live(console=session.console(), screen=True, auto_refresh=False) as live:
+    with Live(console=session.console(), screen=True, auto_refresh=False, redirect_stdout=False) as live:
         try:
             while not rows.is_over(seen.plan):
                 present = reader.version()
