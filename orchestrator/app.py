@@ -309,7 +309,13 @@ def run_daemon(
         inherited = strip_git_environment()
         write_place(place)
         ensure_socket_folder(place)
-        setup_logging(place.daemon_log, console=console, level=settings.log_level)
+        setup_logging(
+            place.daemon_log,
+            console=console,
+            level=settings.log_level,
+            max_bytes=settings.log.max_size,
+            keep=settings.log.keep,
+        )
         repository = GitRepository(place, inherited=inherited, umask=umask)
         executor = LocalExecutor(umask=umask)
         return anyio.run(_live, place, settings, repository, executor, lock, submit, exit_when_done, exit_when_blocked)

@@ -52,11 +52,19 @@ class AttentionSettings(SettingsPart):
     quiet: SomeTime = Field(default=timedelta(minutes=10))
 
 
+class LogSettings(SettingsPart):
+    """How much the daemon keeps of what it wrote: one file that is being written, and `keep` older ones."""
+
+    max_size: Size = Field(default=10 * 1024 * 1024)
+    keep: int = Field(default=5, ge=1, le=1000)
+
+
 class Settings(SettingsPart):
     """Everything that can be set outside a plan."""
 
     worktrees: str | None = Field(default=None, min_length=1)  #: None: the sibling folder `<repo>.worktrees`
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
+    log: LogSettings = Field(default=LogSettings())
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
     agents: dict[str, Any] = Field(default={})
@@ -88,7 +96,11 @@ class Settings(SettingsPart):
         )
 
 
-_SECTIONS: dict[str, type[SettingsPart]] = {"execution": ExecutionSettings, "attention": AttentionSettings}
+_SECTIONS: dict[str, type[SettingsPart]] = {
+    "log": LogSettings,
+    "execution": ExecutionSettings,
+    "attention": AttentionSettings,
+}
 #: dotted key -> the model and field it is
 _KEYS: dict[str, tuple[type[SettingsPart], str]] = {
     **{name: (Settings, name) for name in Settings.model_fields if name not in _SECTIONS},

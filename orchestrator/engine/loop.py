@@ -259,7 +259,6 @@ class Loop:
 
 
 def _log_event(event: Event) -> None:
-    facts = {
-        name: getattr(event, name) for name in ("plan_id", "task_id", "attempt_id", "token") if hasattr(event, name)
-    }
+    names = {"plan_id": "plan", "task_id": "task", "attempt_id": "attempt", "token": "token"}
+    facts = {name: getattr(event, field) for field, name in names.items() if hasattr(event, field)}
     log.info(wire_name(type(event)), **facts)
