@@ -11,7 +11,7 @@ from rich.text import Text
 
 from orchestrator.cli import rows
 from orchestrator.cli.columns import LANE_STYLES, attempt_word, in_order, lane_columns, lane_word, shortened
-from orchestrator.cli.words import AMBER, age, bar, cell, counted, grid, line, short
+from orchestrator.cli.words import AMBER, age, aligned, bar, cell, counted, grid, line, short
 from orchestrator.model.item import Item
 from orchestrator.model.run import Lane, PlanPhase, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView, Totals
@@ -183,7 +183,7 @@ def _listed(
         elif inside:
             page.append(cell(f"{lane_word(lane)} ({len(inside)})", f"bold {LANE_STYLES[lane]}".strip()))
             page.append(grid(cells))
-    return [grid(lines, indent=0)] if lines else page
+    return [*aligned(lines)] if lines else page
 
 
 def _with_output(task: TaskView, cells: list[Text], output: Mapping[str, str]) -> list[Text]:

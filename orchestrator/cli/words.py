@@ -69,6 +69,18 @@ def grid(rows: Iterable[Sequence[Text]], *, indent: int = 2, wrap_last: bool = T
     return table
 
 
+def aligned(rows: Sequence[Sequence[Text]]) -> list[Text]:
+    """Rows with aligned columns, a line each, never broken. For long lists: much faster than a grid."""
+    columns = max((len(row) for row in rows), default=0)
+    widths = [max((row[at].cell_len for row in rows if at < len(row)), default=0) for at in range(columns)]
+    return [
+        Text("  ").join(
+            [*(line(text, " " * (widths[at] - text.cell_len)) for at, text in enumerate(row[:-1])), *row[-1:]]
+        )
+        for row in rows
+    ]
+
+
 def length(span: timedelta) -> str:
     """`5s`, `3m`, `2h 05m`, `3d 4h`."""
     seconds = max(int(span.total_seconds()), 0)
