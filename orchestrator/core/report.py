@@ -104,6 +104,12 @@ def attempt_view(attempt: Attempt) -> AttemptView:
     )
 
 
+def last_try(task: TaskRun) -> int:
+    """The number of the attempt after which a person is asked, if none of those to come goes well."""
+    left = max(task.task.retry.retries - task.failures, 0)
+    return task.attempts + left + (task.state in {TaskState.PENDING, TaskState.BACKOFF})
+
+
 def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView:
     attempts = [a for a in run.attempts.values() if a.task_id == task.task.id]
     latest = attempts[-1] if attempts else None
@@ -134,7 +140,7 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
         usage=None,
         failed=counts_as_failed(state, task),
         history=tuple(attempt_view(a) for a in attempts),
-        tries=task.task.retry.retries + 1,
+        tries=last_try(task),
         lane_since=task.lane_since or task.since,
         overdue_at=task.overdue_at,
     )
