@@ -153,6 +153,8 @@ def detail_data(task: TaskView) -> dict[str, Any]:
     """What `status TASK --json` says beyond the list."""
     return {
         "since": task.since,
+        "lane_since": task.lane_since,
+        "tries": task.tries,
         "depends_on": task.depends_on,
         "retry_at": task.retry_at,
         "item": task.item,

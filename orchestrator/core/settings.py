@@ -249,6 +249,8 @@ def _words(key: str, value: object, detail: Any) -> tuple[str, str, str]:
             )
         case _:
             expected = {"dict_type": "a table", "list_type": "a list", "string_type": "a text"}.get(detail["type"])
+            if key == "log.keep":
+                expected = "a whole number from 1 to 1000"
             if key == "checks":
                 expected = 'a list of tables, or "none"'
             message = f"{key}: {shown(value)} cannot be used"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from orchestrator.core.publish import is_blocked
 from orchestrator.core.report import lane_of, task_view
 from orchestrator.core.state import rebuild
 from orchestrator.model.agent import Asked
@@ -245,6 +247,15 @@ def test_a_daemon_with_other_limits_looks_again_at_what_is_in_a_lane(limit: time
     assert bool(world.long()) is (told_after == 0)
     world.later(minutes(1))
     assert world.long() == [("one", Lane.DOING)]
+    world.later(minutes(600))
+    assert world.long() == [("one", Lane.DOING)], "the wake-up for the old limit tells it no second time"
+
+
+def test_a_note_alone_is_nothing_that_waits_for_a_person() -> None:
+    world = doing().later(minutes(31))
+    reviewed_by_an_agent = replace(world.plan_run, leases={})
+    assert world.inbox()
+    assert not is_blocked(world.state, reviewed_by_an_agent)
 
 
 def test_a_wake_up_for_an_earlier_stay_changes_nothing() -> None:

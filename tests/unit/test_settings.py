@@ -153,6 +153,8 @@ def test_what_agents_find_in_their_environment_sets_nothing() -> None:
         pytest.param({"project": {"log_level": 3}}, "log_level", "write", id="a level as number"),
         pytest.param({"project": {"worktrees": ""}}, "worktrees", "write", id="no folder"),
         pytest.param({"project": {"execution": {"grace": 10}}}, "execution.grace: '10'", "10s or 10m", id="no unit"),
+        pytest.param({"project": {"log": {"keep": 0}}}, "'0' cannot be used", "such a value", id="no file to keep"),
+        pytest.param({"project": {"log": {"max_size": "big"}}}, "is not a size", "64MiB", id="a size in words"),
         pytest.param({"project": {"attention": {"doing": "0s"}}}, "zero", "longer", id="a length of nothing"),
         pytest.param({"project": {"execution": {"output_limit": "lots"}}}, "not a size", "64MiB", id="a size"),
         pytest.param({"project": {"execution": {"output_limit": 0}}}, "not a size", "64MiB", id="no size"),
