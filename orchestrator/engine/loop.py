@@ -215,6 +215,7 @@ class Loop:
         try:
             fact = await self._performer.perform(effect)
             await self._deliver(fact, effect.key)
+            await self._performer.afterwards(effect)
         finally:
             self.under_way -= 1
 
