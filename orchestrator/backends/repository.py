@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
 from anyio import CapacityLimiter, Lock, to_thread
 
 from orchestrator.backends import candidates, collecting, mirror, publish, spares, workspaces
@@ -36,8 +35,6 @@ _OUTLIVING = ("sh", "-c", 'trap "" PIPE HUP; exec "$@" >"$0/out" 2>"$0/err"')
 AT_ONCE = 4  #: operations of git; more only make each other slower
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 
 def execute(command: GitCommand) -> GitAnswer:
@@ -203,6 +200,8 @@ class GitRepository:
 
         What cannot be shown is kept in `repo.git` all the same.
         """
+        import structlog  # slow, and faces that only look import this file
+
         try:
             mirror.show(self._repositories, wanted)
         except RepositoryError:
@@ -210,6 +209,7 @@ class GitRepository:
                 try:
                     mirror.show(self._repositories, {name: commit})
                 except RepositoryError as error:
+                    log = structlog.get_logger()
                     log.warning("reference.not_shown", reference=name, commit=commit, error=str(error))
 
     async def publish(self, plan: PlanId, target: str, commit: Commit) -> NotPublished | Moved | None:

@@ -1,14 +1,16 @@
 """Trees that are used again: checking out all files of a large repository is most of what an attempt costs.
 
 A tree is given here only when its run has ended, no process of it lives, and what it holds is landed or salvaged. Who
-takes it gives it a new name and a new repository. What is not in git's index is moved away first, and every file whose
-inode changed since we ourselves wrote it is written anew, whatever it says now.
+takes it gives it a new name and a new repository. What is not in git's index is moved away first, and every file that
+anything was done to since we ourselves wrote it is written anew, whatever it says now.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 from enum import StrEnum
 from pathlib import Path
 
@@ -76,7 +78,9 @@ def take(repositories: Repositories, kind: Kind, tree: Path, index: Path, keep: 
         shutil.copy2(claimed / "index", index)
         shutil.rmtree(claimed)
         away = None if kind is Kind.CHECK else place.trash / str(note.get("owner", "unknown"))
-        _clear(repositories.small(index.parent, tree).with_(index=index), tree, keep, away)
+        kept = {tuple(Path(path).parts) for path in keep}
+        _clear(repositories.small(index.parent, tree).with_(index=index), tree, kept, away)
+        _doubt(tree, (), kept, index.stat().st_mtime_ns, 0o777 & ~repositories.umask)
         return True
     return False
 
@@ -111,9 +115,27 @@ def _note(folder: Path) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _clear(git: Git, tree: Path, keep: tuple[str, ...], away: Path | None) -> None:
+def _doubt(tree: Path, parts: tuple[str, ...], kept: set[tuple[str, ...]], since_ns: int, folder_mode: int) -> None:
+    """Remove every file that anything was done to since its index was written, for git to write it anew.
+
+    git alone looks at whole seconds, and not at permissions or at other names of the same file.
+    """
+    with os.scandir(tree.joinpath(*parts)) as entries:
+        for entry in entries:
+            here = (*parts, entry.name)
+            if here in kept or here == (".git",):
+                continue
+            info = entry.stat(follow_symlinks=False)
+            if entry.is_dir(follow_symlinks=False):
+                if stat.S_IMODE(info.st_mode) != folder_mode:
+                    os.chmod(entry.path, folder_mode)
+                _doubt(tree, here, kept, since_ns, folder_mode)
+            elif info.st_ctime_ns >= since_ns:
+                os.unlink(entry.path)
+
+
+def _clear(git: Git, tree: Path, kept: set[tuple[str, ...]], away: Path | None) -> None:
     """Take out of the tree what its index does not know. `away`: where it goes; None: nobody's work, it is deleted."""
-    kept = {tuple(Path(path).parts) for path in keep}
     for listed in paths_of(git.run("ls-files", "-z", "--others", "--directory").out):
         _clear_one(tree, tuple(Path(listed).parts), kept, away)
 
