@@ -29,7 +29,7 @@ def setup_logging(path: Path, *, console: bool, level: str, max_bytes: int = 10 
     """Send every log line from here on to `path`, and with `console` to stderr too. A second call replaces the first.
 
     Args:
-        max_bytes: a file that would become larger is put aside as `<path>.1`, the one before as `<path>.2`, and so on.
+        max_bytes: a file that has become larger is put aside as `<path>.1`, the one before as `<path>.2`, and so on.
         keep: files kept beside the one being written, at least 1.
 
     Raises: SettingsError for a level that does not exist, OrchestratorError when the file cannot be written.
@@ -73,6 +73,10 @@ def stop_logging() -> None:
 
 class _PrivateFile(RotatingFileHandler):
     """A log file that only we can read, from its first moment."""
+
+    def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802 - the name is the standard library's
+        """Whether the file is full; what the line to come is, which would have to be worked out twice, counts not."""
+        return int(self.stream is not None and self.stream.tell() >= self.maxBytes)
 
     def _open(self) -> Any:
         def private(name: str, flags: int) -> int:
