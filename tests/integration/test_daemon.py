@@ -45,6 +45,9 @@ class Hands:
         await anyio.sleep_forever()
         return Done()
 
+    async def afterwards(self, effect: Any) -> None:
+        """Nothing is left to do once the answer is recorded."""
+
 
 class NoRuns:
     """An executor without runs."""
