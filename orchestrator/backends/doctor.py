@@ -1,0 +1,62 @@
+"""Every probe of `doctor`, put together for where the command was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.backends import folderprobes, gitprobes, probes, runprobes
+from orchestrator.core.settings import Settings, build_settings
+from orchestrator.discover import find_place
+from orchestrator.model.errors import OrchestratorError, RepositoryError
+from orchestrator.model.place import Place
+from orchestrator.model.probe import Grade, Probe
+
+WITHIN_S = 5.0  #: for all probes together, which are made at once
+
+
+def examine(
+    start: Path,
+    *,
+    load_settings: Callable[[Place], Settings],
+    place_for: Callable[[Path], Place],
+    hello: Callable[[Place], Any],
+    environ: Mapping[str, str],
+) -> tuple[Probe, ...]:
+    """What every probe found. Never raises or hangs.
+
+    Args:
+        place_for: where things are, the settings' worktree folder taken into account.
+        hello: asks the daemon who it is. Raises: NoDaemonError when it does not answer in time.
+    """
+    found: list[Probe] = []
+    settings = build_settings(user=None, project=None, environ={}, flags={})
+    place: Place | None = None
+    try:
+        place = find_place(start)
+    except OrchestratorError as error:
+        found.append(_of("repository", error, Grade.WARN if isinstance(error, RepositoryError) else Grade.FAIL))
+    if place is not None:
+        try:
+            settings = load_settings(place)
+            place = place_for(start)
+            found.append(Probe(name="settings", said="readable"))
+        except OrchestratorError as error:
+            found.append(_of("settings", error, Grade.FAIL))
+    if place is None:
+        wanted = [*gitprobes.git_alone(), *probes.machine(), *probes.known_programs(environ)]
+    else:
+        here = place
+        wanted = [
+            *gitprobes.repository(here),
+            *probes.machine(),
+            *probes.programs(settings, environ),
+            *folderprobes.folders(here),
+            *runprobes.runs(here, lambda: hello(here)),
+        ]
+    return (*found, *probes.run_all(wanted, within_s=WITHIN_S))
+
+
+def _of(name: str, error: OrchestratorError, grade: Grade) -> Probe:
+    return Probe(name=name, grade=grade, said=error.message, why=error.why, fix=error.fix)
