@@ -8,6 +8,7 @@ import socket
 import stat
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.backends.gitrun import Repositories, inherited_git_environment
@@ -19,6 +20,14 @@ from orchestrator.model.probe import Grade, Probe
 
 TREES = 5  #: of attempts and checks at once, with the built-in limit of four
 LEAST_FREE = 200 * 1024**2  #: bytes; below that ordinary work fails too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """Room that is there, or that something takes."""
+
+    size_bytes: int
+    files: int | None  #: None: the file system does not count them
 
 
 def folders(place: Place) -> Iterable[Named]:
@@ -166,22 +175,30 @@ def _socket(place: Place) -> Probe:
 
 
 def _disk(place: Place) -> Probe:
-    files, size = _checkout(place)
-    state = _room(nearest(place.state_dir))
-    trees = _room(nearest(place.worktrees))
-    said = f"{_gib(trees[0])} free for worktrees; a tree is {_gib(size)} in {files} files"
-    needed = size * TREES
-    low = [name for name, room in (("the state folder", state[0]), ("worktrees", trees[0])) if room < LEAST_FREE]
-    if low or trees[0] < size:
+    return disk_probe(_checkout(place), state=_room(nearest(place.state_dir)), trees=_room(nearest(place.worktrees)))
+
+
+def disk_probe(tree: Room, *, state: Room, trees: Room) -> Probe:
+    """What to say about the room that there is.
+
+    Args:
+        tree: what one checkout takes.
+        state, trees: what is free for the state folder and for worktrees.
+    """
+    said = f"{_size(trees.size_bytes)} free for worktrees; a tree is {_size(tree.size_bytes)} in {tree.files} files"
+    least = min(state.size_bytes, trees.size_bytes)
+    if least < LEAST_FREE or trees.size_bytes < tree.size_bytes:
         return Probe(
             name="disk",
             grade=Grade.FAIL,
-            said=said if not low else f"almost full for {' and '.join(low)}: {_gib(min(state[0], trees[0]))} free",
+            said=f"almost full, {_size(least)} free" if least < LEAST_FREE else said,
             why="a tree, the ledger and logs have to fit",
             fix="make room, or set `worktrees` in orchestrator.toml to a folder on another disk",
         )
-    if trees[0] < needed or (trees[1] is not None and trees[1] < files * TREES):
-        short = "bytes" if trees[0] < needed else "inodes"
+    short = "bytes" if trees.size_bytes < tree.size_bytes * TREES else ""
+    if trees.files is not None and tree.files is not None and trees.files < tree.files * TREES:
+        short = "inodes"
+    if short:
         return Probe(
             name="disk",
             grade=Grade.WARN,
@@ -192,23 +209,21 @@ def _disk(place: Place) -> Probe:
     return Probe(name="disk", said=said)
 
 
-def _room(folder: Path) -> tuple[int, int | None]:
-    """Free bytes, and free inodes where the file system counts them."""
+def _room(folder: Path) -> Room:
     found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None
+    return Room(size_bytes=found.f_bavail * found.f_frsize, files=found.f_favail if found.f_files else None)
 
 
-def _checkout(place: Place) -> tuple[int, int]:
-    """Files and bytes of a checkout of HEAD; zero when there is none."""
+def _checkout(place: Place) -> Room:
+    """Files and bytes of a checkout of HEAD; none when there is no commit."""
     repositories = Repositories(place=place, execute=execute, inherited=inherited_git_environment(), umask=0o022)
     listed = repositories.users.ask("ls-tree", "-r", "-z", "--long", "HEAD")
-    if listed.status != 0:
-        return 0, 0
-    sizes = [row.partition(b"\t")[0].split()[-1] for row in listed.out.split(b"\0") if row]
-    return len(sizes), sum(int(size) for size in sizes if size.isdigit())
+    rows = [row for row in listed.out.split(b"\0") if row] if listed.status == 0 else []
+    sizes = [row.partition(b"\t")[0].split()[-1] for row in rows]
+    return Room(size_bytes=sum(int(size) for size in sizes if size.isdigit()), files=len(sizes))
 
 
-def _gib(size: int) -> str:
+def _size(size: int) -> str:
     for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
