@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 from orchestrator.backends import folderprobes, gitprobes, probes, runprobes
 from orchestrator.core.settings import Settings, build_settings
 from orchestrator.discover import find_place
-from orchestrator.model.errors import OrchestratorError, RepositoryError
+from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.place import Place
 from orchestrator.model.probe import Grade, Probe
 
-WITHIN_S = 5.0  #: for all probes together, which are made at once
+WITHIN_S = 10.0  #: for all probes together, which are made at once
 
 
 def examine(
@@ -36,12 +37,15 @@ def examine(
     try:
         place = find_place(start)
     except OrchestratorError as error:
-        found.append(_of("repository", error, Grade.WARN if isinstance(error, RepositoryError) else Grade.FAIL))
+        # to stand outside of every repository is no fault; to stand in one that cannot be read is
+        is_outside = not any(os.path.lexists(folder / ".git") for folder in (start, *start.absolute().parents))
+        found.append(_of("repository", error, Grade.WARN if is_outside else Grade.FAIL))
     if place is not None:
         try:
             settings = load_settings(place)
             place = place_for(start)
-            found.append(Probe(name="settings", said="readable"))
+            has_file = (place.root / "orchestrator.toml").exists()
+            found.append(Probe(name="settings", said="can be read" if has_file else "no orchestrator.toml here"))
         except OrchestratorError as error:
             found.append(_of("settings", error, Grade.FAIL))
     if place is None:

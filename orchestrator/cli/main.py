@@ -212,6 +212,7 @@ def _run(given: list[str], session: Session) -> int:
         session.json |= "--json" in given
         return session.fail(_usage(error, session))
     except typer.Abort:
+        sys.stderr.write("\ninterrupted\n")  # Ctrl-C leaves the cursor behind a question
         return ExitCode.INTERRUPTED
     return code if isinstance(code, int) else ExitCode.OK
 

@@ -163,6 +163,8 @@ class Session:
         sys.stderr.flush()
         said = sys.stdin.readline()
         self.is_gone = not said
+        if self.is_gone:
+            sys.stderr.write("\n")  # Ctrl-D leaves the cursor behind the question
         return said.strip()
 
     # ---- output ----

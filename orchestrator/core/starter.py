@@ -249,7 +249,7 @@ def _list(values: Iterable[str]) -> str:
     return f"[{', '.join(_text(value) for value in values)}]"
 
 
-def _wrapped(text: str, width: int = 116) -> list[str]:
+def _wrapped(text: str, width: int = 100) -> list[str]:
     rows = [""]
     for word in text.split():
         if rows[-1] and len(rows[-1]) + 1 + len(word) > width:

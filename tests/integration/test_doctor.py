@@ -122,6 +122,13 @@ def test_outside_of_a_repository_the_machine_is_looked_at(repo: Path, tmp_path: 
     assert graded(found, Grade.FAIL) == set()
 
 
+def test_a_worktree_whose_repository_is_gone_is_a_failure(repo: Path) -> None:
+    git(repo, "worktree", "add", "-q", "../linked")
+    shutil.rmtree(repo)
+    found = examined(repo.parent / "linked")
+    assert (found["repository"].grade, found["git"].grade) == (Grade.FAIL, Grade.OK)
+
+
 def test_variables_that_lead_git_elsewhere_are_not_followed(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     monkeypatch.setenv("GIT_INDEX_FILE", "/nowhere/index")
