@@ -185,13 +185,15 @@ def disk_probe(tree: Room, *, state: Room, trees: Room) -> Probe:
         tree: what one checkout takes.
         state, trees: what is free for the state folder and for worktrees.
     """
-    said = f"{_size(trees.size_bytes)} free for worktrees; a tree is {_size(tree.size_bytes)} in {tree.files} files"
+    said = (
+        f"{size_text(trees.size_bytes)} free for worktrees; a tree has {size_text(tree.size_bytes)}, {tree.files} files"
+    )
     least = min(state.size_bytes, trees.size_bytes)
     if least < LEAST_FREE or trees.size_bytes < tree.size_bytes:
         return Probe(
             name="disk",
             grade=Grade.FAIL,
-            said=f"almost full, {_size(least)} free" if least < LEAST_FREE else said,
+            said=f"almost full, {size_text(least)} free" if least < LEAST_FREE else said,
             why="a tree, the ledger and logs have to fit",
             fix="make room, or set `worktrees` in orchestrator.toml to a folder on another disk",
         )
@@ -223,7 +225,8 @@ def _checkout(place: Place) -> Room:
     return Room(size_bytes=sum(int(size) for size in sizes if size.isdigit()), files=len(sizes))
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """A number of bytes as a person reads it."""
     for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

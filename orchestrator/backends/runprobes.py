@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.backends.clock import SystemClock
+from orchestrator.backends.folderprobes import size_text
 from orchestrator.backends.lock import DaemonLock
 from orchestrator.backends.probes import Named
 from orchestrator.backends.sqlite import SqliteReader, quick_check
@@ -84,8 +85,8 @@ def _ledger(place: Place) -> Probe:
         complete = quick_check(place.ledger, CHECK_WITHIN)
     except NothingError:
         return Probe(name="ledger", said="none yet; nothing has run here")
-    size = place.ledger.stat().st_size / 1024**2
-    return Probe(name="ledger", said=f"{size:.1f} MiB, {'whole' if complete else 'readable, too large to check now'}")
+    size = size_text(place.ledger.stat().st_size)
+    return Probe(name="ledger", said=f"{size}, {'whole' if complete else 'readable, too large to check now'}")
 
 
 def _clock(place: Place) -> Probe:

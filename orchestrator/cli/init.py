@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,8 @@ from orchestrator.model.errors import ConfirmationNeeded, SettingsError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from orchestrator.core.detection import Signs
+    from orchestrator.core.detection import CheckGuess, PrepareGuess, Signs
+    from orchestrator.core.knownagents import KnownAgent
     from orchestrator.core.starter import Starter
     from orchestrator.model.place import Place
 
@@ -49,7 +50,7 @@ def set_up(session: Session, *, yes: bool) -> Answer:
         return _shown_only(place, existing, starter)
     asks = session.may_ask and not yes
     if asks:
-        starter = _asked(session, signs, starter)
+        starter = _asked(session, place, signs, starter)
     text = settings_text(starter)
     data = {
         "path": str(place.root / FILE),
@@ -87,7 +88,7 @@ def warnings_for(signs: Signs, starter: Starter) -> list[str]:
     if any(check.is_last_resort for check in starter.checks):
         said.append("No tests were recognised, so the gate only looks for conflict markers: put your command there.")
     if not starter.agents:
-        said.append("No agent program was found on PATH, so tasks would come to you: declare yours there.")
+        said.append("No agent is declared, so tasks would come to you: declare yours there.")
     if signs.trouble and starter.worktrees is None:
         said.append(f"Worktrees cannot be made: {signs.trouble}. Set `worktrees` to a folder that can be written.")
     return said
@@ -131,7 +132,7 @@ def _shown_only(place: Place, existing: str, starter: Starter) -> Answer:
 # ---- asking ----
 
 
-def _asked(session: Session, signs: Signs, starter: Starter) -> Starter:
+def _asked(session: Session, place: Place, signs: Signs, starter: Starter) -> Starter:
     """What the person makes of the proposal, item by item; Enter takes what is proposed."""
     from orchestrator.cli.words import cell
 
@@ -145,18 +146,18 @@ def _asked(session: Session, signs: Signs, starter: Starter) -> Starter:
             if _agrees(session, f"In every fresh tree: {_deed(one)}\n  ({one.because})\n  [Y]es / [n]o: ")
         ),
         agents=_agents(session, starter),
-        worktrees=_worktrees(session, signs),
+        worktrees=_worktrees(session, place, signs),
     )
 
 
-def _deed(guess: Any) -> str:
+def _deed(guess: PrepareGuess) -> str:
     if guess.run:
         return f"run `{shlex.join(guess.run)}`"
     return f"copy {guess.copy}" if guess.copy else f"link {guess.link}"
 
 
-def _checks(session: Session, starter: Starter) -> Any:
-    from orchestrator.core.detection import CheckGuess
+def _checks(session: Session, starter: Starter) -> tuple[CheckGuess, ...]:
+    from orchestrator.core.detection import LAST_RESORT, CheckGuess
 
     kept = []
     for check in starter.checks:
@@ -169,25 +170,20 @@ def _checks(session: Session, starter: Starter) -> Any:
         if said.lower() in {"", "y", "yes"}:
             kept.append(check)
         elif said.lower() not in {"n", "no"}:
-            words = _words(session, said)
-            if words:
-                kept.append(
-                    CheckGuess(
-                        name=check.name if not check.is_last_resort else "tests", run=words, because="as you said"
-                    )
-                )
+            name = "tests" if check.is_last_resort else check.name
+            kept.append(CheckGuess(name=name, run=_words(said), because="as you said"))
     if kept:
         return tuple(kept)
     from orchestrator.cli.words import cell
-    from orchestrator.core.detection import LAST_RESORT
 
     session.say(cell("Then the gate looks for conflict markers only.", "dim"), talk=True)
     return (LAST_RESORT,)
 
 
-def _words(session: Session, said: str) -> tuple[str, ...]:
+def _words(said: str) -> tuple[str, ...]:
     """A command as typed, as words; through a shell when it has things that only a shell knows."""
-    if any(sign in said for sign in ("|", "&", ";", ">", "<", "$", "`", "*")):
+    first = said.split(maxsplit=1)[0]
+    if any(sign in said for sign in "|&;<>$`*?~(){}#") or "=" in first or first in {"cd", "source", "."}:
         return ("sh", "-c", said)
     try:
         return tuple(shlex.split(said))
@@ -195,7 +191,7 @@ def _words(session: Session, said: str) -> tuple[str, ...]:
         return ("sh", "-c", said)
 
 
-def _agents(session: Session, starter: Starter) -> Any:
+def _agents(session: Session, starter: Starter) -> tuple[KnownAgent, ...]:
     if not starter.agents:
         return ()
     names = [agent.name for agent in starter.agents]
@@ -206,6 +202,8 @@ def _agents(session: Session, starter: Starter) -> Any:
         wanted = said.replace(",", " ").split()
         if wanted in ([], ["y"], ["yes"]):
             return starter.agents
+        if wanted in (["n"], ["no"], ["none"]):
+            return ()
         unknown = [name for name in wanted if name not in names]
         if not unknown:
             by_name = {agent.name: agent for agent in starter.agents}
@@ -219,10 +217,23 @@ def _default(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"all, {names[0]} first"
 
 
-def _worktrees(session: Session, signs: Signs) -> str | None:
+def _worktrees(session: Session, place: Place, signs: Signs) -> str | None:
+    from orchestrator.cli.words import cell
+
     trouble = f"\n  (that will not do: {signs.trouble})" if signs.trouble else ""
-    said = session.question(f"Worktrees go to {signs.worktrees}{trouble}\n  [Y]es / another folder: ")
-    return None if said.lower() in {"", "y", "yes"} else said
+    question = f"Worktrees go to {signs.worktrees}{trouble}\n  [Y]es / another folder: "
+    while True:
+        said = session.question(question)
+        if said.lower() in {"", "y", "yes"}:
+            return None
+        if said.lower() in {"n", "no"}:
+            question = "Which folder? (Enter: leave it as it is): "
+        elif (place.root / Path(said).expanduser()).resolve().is_relative_to(place.root.resolve()):
+            session.say(
+                cell("That is inside the repository, where they would count as your files.", "yellow"), talk=True
+            )
+        else:
+            return said
 
 
 def _agrees(session: Session, question: str) -> bool:

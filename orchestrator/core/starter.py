@@ -151,8 +151,8 @@ def _defaults(agents: Sequence[KnownAgent]) -> str:
         )
     return "\n".join(
         [
-            "# No agent program that we know was found on your PATH, so tasks come to you, as items in the inbox.",
-            "# Declare yours, and name it below; {prompt} and {briefing} (a file) are filled in:",
+            "# No agent program is declared here, so tasks come to you, as items in the inbox. Declare yours, and",
+            "# name it below; {prompt} and {briefing} (a file) are filled in:",
             "#",
             "#   [agents.mine]",
             '#   adapter = "command"',

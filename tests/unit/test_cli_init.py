@@ -126,6 +126,16 @@ def test_an_existing_file_that_is_no_toml_is_an_error(world: World, capsys: pyte
             id="an agent that there is not is asked again",
         ),
         pytest.param(
+            ["CI=1 npm test", "y", "y", "codex", "no", "./trees", "~/trees", "y"],
+            {
+                "checks": [["sh", "-c", "CI=1 npm test"]],
+                "prepare": {"copy", "run"},
+                "agents": ["codex"],
+                "worktrees": "~/trees",
+            },
+            id="a folder inside the repository is asked about again",
+        ),
+        pytest.param(
             ["no", "no", "no", "claude", "", "y"],
             {"checks": [["git"]], "prepare": set(), "agents": ["claude"]},
             id="no check at all is the last resort",
@@ -141,6 +151,12 @@ def test_what_the_person_says_is_what_is_written(world: World, typed: list[str],
     assert list(content["agents"]) == wanted["agents"]  # type: ignore[call-overload]
     assert content["defaults"]["agent"] == wanted["agents"][0]  # type: ignore[index]
     assert content.get("worktrees") == wanted.get("worktrees")
+
+
+def test_nobody_but_a_person_is_a_choice_too(world: World) -> None:
+    assert run(world, "init", terminal=True, typed=("", "", "", "none", "", "y")) == 0
+    assert "agents" not in written(world)
+    assert written(world)["defaults"] == {"agent": "human"}
 
 
 def test_a_no_at_the_end_writes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
