@@ -1,7 +1,7 @@
 """How agent programs that many people have are started without a person: what `init` proposes for those it finds.
 
-Every command line was run headless against a scripted model. They are proposals in a file that a person reads, so each
-says what it lets the program do without asking.
+The command lines follow runs of these programs without a person, with output for people instead of programs. They are
+proposals in a file that a person reads, so each says what it lets the program do without asking.
 """
 
 from __future__ import annotations
