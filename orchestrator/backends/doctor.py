@@ -48,12 +48,15 @@ def examine(
             found.append(Probe(name="settings", said="can be read" if has_file else "no orchestrator.toml here"))
         except OrchestratorError as error:
             found.append(_of("settings", error, Grade.FAIL))
+    (git,) = probes.run_all([gitprobes.git(place)], within_s=WITHIN_S)
+    found.append(git)
     if place is None:
-        wanted = [*gitprobes.git_alone(), *probes.machine(), *probes.known_programs(environ)]
+        wanted = [*probes.machine(), *probes.known_programs(environ)]
     else:
         here = place
         wanted = [
-            *gitprobes.repository(here),
+            # what a git says that does not work only misleads
+            *(gitprobes.repository(here) if git.grade is not Grade.FAIL else ()),
             *probes.machine(),
             *probes.programs(settings, environ),
             *folderprobes.folders(here),

@@ -17,20 +17,25 @@ _OLDEST = ".".join(map(str, OLDEST_GIT))
 _PROMISOR = (".promisor", ".partialclonefilter")
 
 
-def git_alone() -> Iterable[Named]:
-    """Probes that need no repository."""
-    yield Named(name="git", probe=lambda: _version(Git(execute=execute, cwd=Path("/"), users={})))
+def git(place: Place | None) -> Named:
+    """Whether git works here; without a repository, whether it works at all."""
+    if place is None:
+        return Named(name="git", probe=lambda: _version(Git(execute=execute, cwd=Path("/"), users={})))
+    repositories = _repositories(place)
+    return Named(name="git", probe=lambda: _version(repositories.users_view, repositories.users))
 
 
 def repository(place: Place) -> Iterable[Named]:
-    """Probes of git in the user's repository, with the user's configuration."""
-    repositories = Repositories(place=place, execute=execute, inherited=inherited_git_environment(), umask=0o022)
-    view = repositories.users_view
-    yield Named(name="git", probe=lambda: _version(view, repositories.users))
+    """What a git that works says of the user's repository, with the user's configuration."""
+    view = _repositories(place).users_view
     yield Named(name="identity", probe=lambda: _identity(view))
     yield Named(name="repository", probe=lambda: _repository(view, place))
     yield Named(name="large files", probe=lambda: _large_files(view))
     yield Named(name="submodules", probe=lambda: _submodules(view))
+
+
+def _repositories(place: Place) -> Repositories:
+    return Repositories(place=place, execute=execute, inherited=inherited_git_environment(), umask=0o022)
 
 
 def _version(git: Git, users: Git | None = None) -> Probe:
