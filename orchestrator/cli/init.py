@@ -101,16 +101,14 @@ def _shown_only(place: Place, existing: str, starter: Starter) -> Answer:
     """What the file lacks, as a difference; the file stays as it is."""
     from tomllib import TOMLDecodeError
 
-    from orchestrator.core.starter import additions_text, completed_text, difference, missing_keys
+    from orchestrator.core.starter import DoesNotFitError, additions_text, completed_text, difference, missing_keys
 
     path = place.root / FILE
     try:
         missing = missing_keys(existing, starter)
         try:
             diff = difference(existing, completed_text(existing, starter))
-        except TOMLDecodeError:
-            raise
-        except ValueError:
+        except DoesNotFitError:
             diff = additions_text(existing, starter)
     except TOMLDecodeError as error:
         raise SettingsError(f"{path} cannot be read", why=str(error), fix="mend the file, or move it away") from error

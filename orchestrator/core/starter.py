@@ -19,6 +19,10 @@ FILE = "orchestrator.toml"
 _TABLE_LINE = re.compile(r"^(?:[ \t]*#[^\n]*\n)*[ \t]*\[", re.MULTILINE)
 
 
+class DoesNotFitError(Exception):
+    """A file is written in a way that nothing can be put into without understanding it better."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starter:
     """The settings that a repository begins with."""
@@ -187,8 +191,8 @@ def _has(have: dict[str, object], key: str) -> bool:
 def completed_text(existing: str, starter: Starter) -> str:
     """The existing text with what it lacks: plain keys before its first table, tables at its end.
 
-    Raises: tomllib.TOMLDecodeError when the file cannot be read; ValueError when the text would not say the same as
-    before and what it lacks, which happens to files that are written in an unusual way.
+    Raises: tomllib.TOMLDecodeError when the file cannot be read; DoesNotFitError when the text would not say the same
+    as before and what it lacks, which happens to files that are written in an unusual way.
     """
     missing = missing_keys(existing, starter)
     tops, tables = _top_parts(starter), _table_parts(starter)
@@ -202,10 +206,17 @@ def completed_text(existing: str, starter: Starter) -> str:
     text = head + tail
     if last:
         text = f"{_ended(text)}{last}\n"
-    have, come = tomllib.loads(existing), tomllib.loads(text)
-    if missing_keys(text, starter) or any(not _holds(come.get(key), value) for key, value in have.items()):
-        raise ValueError("the additions do not fit into the file")
+    if not _fits(text, tomllib.loads(existing), starter):
+        raise DoesNotFitError
     return text
+
+
+def _fits(text: str, before: dict[str, object], starter: Starter) -> bool:
+    try:
+        after = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return not missing_keys(text, starter) and all(_holds(after.get(key), value) for key, value in before.items())
 
 
 def additions_text(existing: str, starter: Starter) -> str:

@@ -86,6 +86,16 @@ def test_an_existing_file_is_left_and_shown_what_it_lacks(world: World, capsys: 
     assert json.loads(capsys.readouterr().out)["data"]["written"] is False
 
 
+def test_what_does_not_fit_into_an_existing_file_is_shown_apart(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (world.place.root / "orchestrator.toml").write_text("agents = {x = {adapter = 'demo'}}\n")
+    assert run(world, "init", terminal=True) == 0
+    out = capsys.readouterr().out
+    assert "[agents.claude]" in out
+    assert "+" not in out
+
+
 def test_an_existing_file_that_says_everything_is_said_to(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(world, "init", "--yes") == 0
     capsys.readouterr()

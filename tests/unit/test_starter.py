@@ -12,6 +12,7 @@ from orchestrator.core.detection import CheckGuess, Signs, detect, remarks_for
 from orchestrator.core.knownagents import KNOWN_AGENTS
 from orchestrator.core.settings import build_settings
 from orchestrator.core.starter import (
+    DoesNotFitError,
     Starter,
     additions_text,
     completed_text,
@@ -110,7 +111,7 @@ def test_what_does_not_fit_is_given_apart_and_never_by_breaking_the_file(existin
     wanted = starter(SEEN)
     try:
         text = completed_text(existing, wanted)
-    except ValueError:
+    except DoesNotFitError:
         assert "checks = [" in additions_text(existing, wanted)
     else:
         assert missing_keys(text, wanted) == ()
