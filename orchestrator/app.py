@@ -29,14 +29,17 @@ if TYPE_CHECKING:
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.repository import GitRepository
+    from orchestrator.core.detection import Signs
     from orchestrator.core.settings import Settings
     from orchestrator.model.assessment import Assessment
     from orchestrator.model.fact import PlanSubmitted
+    from orchestrator.model.probe import Probe
     from orchestrator.ports import Adapter, LedgerReader
-    from orchestrator.wire import Overrides, SubmitPlan
+    from orchestrator.wire import Hello, Overrides, SubmitPlan
 
 MAX_READ_BYTES = 1024 * 1024  #: of one prompt or context file
 START_TIMEOUT_S = 30.0
+HELLO_WITHIN_S = 2.0  #: a daemon that answers later hangs
 
 
 # ---- settings ----
@@ -77,6 +80,27 @@ def place_for(start: Path) -> Place:
     place = find_place(start)
     worktrees = load_settings(place).worktrees
     return find_place(start, worktrees=Path(worktrees).expanduser()) if worktrees else place
+
+
+def look_around(place: Place) -> Signs:
+    """What there is in the repository and on this machine that settings can be proposed by."""
+    from orchestrator.backends.signs import look_around as look
+
+    return look(place)
+
+
+def settings_file(place: Place) -> str | None:
+    """The text of the repository's `orchestrator.toml`; None when there is none. Raises: SettingsError."""
+    from orchestrator.backends.settingsfile import read
+
+    return read(place)
+
+
+def write_settings(place: Place, text: str) -> Path:
+    """Make `orchestrator.toml` of the repository, whole or not at all; never overwrites. Raises: OrchestratorError."""
+    from orchestrator.backends.settingsfile import write
+
+    return write(place, text)
 
 
 # ---- reading ----
@@ -228,6 +252,21 @@ async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
         rivals=pairs,
         rank=ranks(assessment.plan.tasks, rivals_of(pairs)),
     )
+
+
+# ---- what is wrong ----
+
+
+def examine(start: Path) -> tuple[Probe, ...]:
+    """Everything that plans need here and on this machine, looked at. Never raises or hangs."""
+    from orchestrator.backends.doctor import examine as look
+    from orchestrator.client import Client
+
+    def hello(place: Place) -> Hello:
+        with Client(place, answer_within_s=HELLO_WITHIN_S) as client:
+            return client.hello()
+
+    return look(start, load_settings=load_settings, place_for=place_for, hello=hello, environ=os.environ)
 
 
 # ---- the daemon ----

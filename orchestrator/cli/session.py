@@ -18,8 +18,10 @@ from orchestrator.model.errors import ExitCode, OrchestratorError, PlanError, Pr
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from orchestrator.core.detection import Signs
     from orchestrator.model.assessment import Assessment
     from orchestrator.model.place import Place
+    from orchestrator.model.probe import Probe
     from orchestrator.ports import LedgerReader
     from orchestrator.wire import Accepted, Action, Hello, Overrides, SubmitPlan
 
@@ -37,6 +39,10 @@ class World(Protocol):
     def open_ledger(self, place: Place) -> LedgerReader: ...
     def daemon_info(self, place: Place) -> dict[str, Any] | None: ...
     def load_settings(self, place: Place, flags: Mapping[str, Any] | None = None) -> Any: ...
+    def look_around(self, place: Place) -> Signs: ...
+    def settings_file(self, place: Place) -> str | None: ...
+    def write_settings(self, place: Place, text: str) -> Path: ...
+    def examine(self, start: Path) -> tuple[Probe, ...]: ...
     def setting_origins(self, settings: Any) -> list[tuple[str, Any, str]]: ...
     def check_plan(self, place: Place, path: Path, overrides: Overrides) -> Assessment: ...
     def plan_schema(self) -> dict[str, Any]: ...
@@ -105,6 +111,7 @@ class Session:
     ask: Callable[[str], str] | None = None  #: None: the person at the terminal
     known_place: Place | None = None
     columns: int | None = None  #: of the terminal; None: look at it
+    is_gone: bool = False  #: the person closed their side instead of answering
 
     # ---- ways to the outside ----
 
@@ -160,7 +167,11 @@ class Session:
             return self.ask(text).strip()
         sys.stderr.write(text)
         sys.stderr.flush()
-        return sys.stdin.readline().strip()
+        said = sys.stdin.readline()
+        self.is_gone = not said
+        if self.is_gone:
+            sys.stderr.write("\n")  # Ctrl-D leaves the cursor behind the question
+        return said.strip()
 
     # ---- output ----
 

@@ -1,4 +1,4 @@
-"""`status`: where everything is. Bare `orchestrator` is this, or what to do next when there is nothing yet."""
+"""`status`: where everything is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli import rows
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import OptionalTask, PlanOption, verb
-from orchestrator.model.errors import NothingError, RepositoryError, UsageError
+from orchestrator.model.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -48,18 +48,6 @@ def status(
 
         return keep_showing(session, plan, everything=everything)
     return status_answer(session, task, plan, everything=everything)
-
-
-def bare(session: Session) -> Answer:
-    """What a person gets who typed nothing but `orchestrator`."""
-    if session.json:
-        return status_answer(session)
-    try:
-        return status_answer(session)
-    except NothingError:
-        return Answer(page=lambda: _first_steps(session))
-    except RepositoryError as error:
-        return Answer(page=lambda: _outside(session), error=error)
 
 
 def status_answer(
@@ -247,25 +235,3 @@ def plan_files(session: Session) -> list[str]:
     folder = session.place().root / "plans"
     found = sorted(path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending))
     return [os.path.relpath(path, session.path(Path())) for path in found]
-
-
-def _first_steps(session: Session) -> Iterable[RenderableType]:
-    from orchestrator.cli.words import cell
-
-    found = plan_files(session)
-    yield cell("Nothing has been started in this repository yet.", "bold")
-    if not found:
-        yield cell("A work plan is a YAML file with a list of tasks, best kept in plans/. Write one, then:")
-        found = ["plans/my-plan.yaml"]
-    yield cell(f"  {session.command_line('plan', 'check', found[0])}    what is wrong with it, what would collide")
-    yield cell(f"  {session.command_line('start', found[0])}         show it, ask, run it")
-    for other in found[1:6]:
-        yield cell(f"  also here: {other}")
-    yield cell(f"All verbs: {session.program} --help")
-
-
-def _outside(session: Session) -> Iterable[RenderableType]:
-    from orchestrator.cli.words import cell
-
-    yield cell(f"{session.program} runs a work plan with many coding agents at once on one git repository.")
-    yield cell(f"Go into a git repository, or name one: {session.program} -C DIR. All verbs: {session.program} --help")

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.cli.main import main
 from orchestrator.cli.session import Session
+from orchestrator.core.detection import Signs
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import NoDaemonError, NothingError, OrchestratorError
@@ -16,6 +17,7 @@ from orchestrator.model.ids import AttemptId, ItemId, PlanId, TaskId
 from orchestrator.model.item import Item, ItemKind, Option
 from orchestrator.model.place import Place
 from orchestrator.model.plan import AgentSpec, Check, FileSet, Plan, RetryPolicy, Task
+from orchestrator.model.probe import Probe
 from orchestrator.model.run import Lane, PlanPhase, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView
 from orchestrator.ports import Stored
@@ -205,6 +207,9 @@ class World:
         self.refusal: OrchestratorError | None = None
         self.on_submit: Callable[[], None] = lambda: None
         self.on_act: Callable[[], None] = lambda: None
+        self.signs = Signs(files=frozenset({"Makefile"}), texts={"Makefile": "test:\n"})
+        self.written: str | None = None
+        self.probes: tuple[Probe, ...] = ()
 
     def place_for(self, start: Path) -> Place:
         return self.place
@@ -219,6 +224,22 @@ class World:
 
     def load_settings(self, place: Place, flags: Mapping[str, Any] | None = None) -> Any:
         return {"log_level": ("info", "built in"), "grace": (timedelta(seconds=10), "orchestrator.toml")}
+
+    def look_around(self, place: Place) -> Signs:
+        return self.signs
+
+    def settings_file(self, place: Place) -> str | None:
+        path = place.root / "orchestrator.toml"
+        return path.read_text() if path.exists() else None
+
+    def write_settings(self, place: Place, text: str) -> Path:
+        path = place.root / "orchestrator.toml"
+        path.write_text(text)
+        self.written = text
+        return path
+
+    def examine(self, start: Path) -> tuple[Probe, ...]:
+        return self.probes
 
     def setting_origins(self, settings: Any) -> list[tuple[str, Any, str]]:
         return [(key, value, origin) for key, (value, origin) in settings.items()]
