@@ -23,6 +23,7 @@ from orchestrator.backends.leftovers import (
     with_markers,
 )
 from orchestrator.backends.mirror import show
+from orchestrator.backends.submodules import names_by_path
 from orchestrator.backends.takeover import Takeover
 from orchestrator.backends.workspaces import marker
 from orchestrator.core.gitformats import commit_text, is_commit_id, merge_result, paths_of, shown
@@ -59,6 +60,7 @@ class Homecoming:
     ) -> Collected:
         """See the port."""
         git_dir, tree = Path(workspace.git_dir), Path(workspace.path)
+        self._bring_large_files(git_dir)
         left = look_at(git_dir, tree, workspace.branch)
         with self._scratch() as scratch:
             error = self._unreadable(left, git_dir, scratch)
@@ -100,10 +102,11 @@ class Homecoming:
         listing = self.ours.run("diff-tree", "-r", "--no-renames", "--raw", "--no-abbrev", "-z", base, head).out
         fields = listing.decode("utf-8", "surrogateescape").split("\0")
         away = []
+        names = names_by_path(self.ours, head) if any(row.split(" ")[1] == "160000" for row in fields[:-1:2]) else {}
         for row, path in zip(fields[::2], fields[1::2], strict=False):
             _, mode, _, commit, *_ = row.split(" ")
             if mode == "160000":
-                modules = self.repositories.place.common_dir / "modules" / path
+                modules = self.repositories.place.common_dir / "modules" / names.get(path, path)
                 known = modules.is_dir() and self.repositories.small(modules).ask("cat-file", "-e", commit).status == 0
                 if not known:
                     away.append(path)
@@ -114,6 +117,7 @@ class Homecoming:
         place = self.repositories.place
         git_dir, tree = place.git_dir(self.attempt), place.worktree(self.attempt)
         wish = marker(git_dir)
+        self._bring_large_files(git_dir)
         left = look_at(git_dir, tree, str(wish.get("branch", "")))
         with self._scratch() as scratch:
             readable = not self._unreadable(left, git_dir, scratch)
@@ -131,6 +135,10 @@ class Homecoming:
                     self._salvage(parent)
             self._salvage_others(left, git_dir, scratch, known=set())
         return tuple(self._salvages())
+
+    def _bring_large_files(self, git_dir: Path) -> None:
+        if self.takeover.large_files is not None:
+            self.takeover.large_files.bring_home(git_dir)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:

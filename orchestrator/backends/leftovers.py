@@ -16,11 +16,13 @@ from orchestrator.core.gitformats import (
     index_entries,
     is_commit_id,
     is_plain_ref,
+    listed_settings,
     packed_refs,
     paths_of,
     stashed,
     tree_entries,
 )
+from orchestrator.core.gitsettings import filter_failure, without_filters
 from orchestrator.model.ids import Commit
 
 _LIMIT_BYTES = 16_000_000  #: of a file of the agent's that we read whole
@@ -184,7 +186,13 @@ def snapshot(ours: Git, tree: Path, parent: Commit, ignore: tuple[str, ...], ind
     known = [path for path in excluded if any(f"{one}/".startswith(f"{path}/") for one in (*tracked, *untracked))]
     specs = [".", *(f":(top,exclude,literal){path}" for path in [*known, *nested])]
     listed = "\0".join(specs).encode("utf-8", "surrogateescape")
-    added = git.ask("add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=listed)
+    how = ("add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
+    added = git.ask(*how, stdin=listed)
+    if added.status != 0 and filter_failure(added.err):
+        # git stops at the first file whose filter fails; what is kept must be all there, if need be unfiltered
+        settings = listed_settings(git.run("config", "--list", "-z").out)
+        git = git.with_(settings=without_filters(settings))
+        git.ask(*how, stdin=listed)
     written = git.run("write-tree").line
     return Snapshot(
         tree=written, nested=nested, error="" if added.status == 0 else added.err.strip() or "git add failed"

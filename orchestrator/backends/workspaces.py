@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
+from orchestrator.backends.submodules import fill_submodules
 from orchestrator.backends.takeover import Takeover, write_whole
-from orchestrator.core.gitformats import alternates_line, is_commit_id, listed_settings, packed_refs_text, tree_entries
+from orchestrator.core.gitformats import alternates_line, is_commit_id, packed_refs_text
 from orchestrator.model.attempt import Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit
 
@@ -55,7 +56,7 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     git.run("worktree", "add", "--quiet", "--no-checkout", *how, "--", str(tree), wanted.first)
     in_tree = repositories.small(git_dir_of(tree) or git_dir, tree)
     in_tree.run("reset", "--quiet", "--hard", wanted.first)
-    _fill_submodules(repositories, in_tree, wanted.first)
+    fill_submodules(repositories, in_tree, wanted.first, takeover.remote)
     if wanted.other is not None:
         _merge(in_tree, wanted.other)
     write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode())
@@ -107,27 +108,6 @@ def _merge(in_tree: Git, other: Commit) -> None:
     answer = in_tree.ask("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify-signatures", other)
     if answer.status not in (0, 1) or in_tree.ask("rev-parse", "--verify", "--quiet", "MERGE_HEAD").status != 0:
         raise GitFailed(("merge", "--no-commit"), answer)
-
-
-def _fill_submodules(repositories: Repositories, in_tree: Git, commit: Commit) -> None:
-    """Check submodules out from what the user has of them; what the user does not have stays an empty folder."""
-    tree = in_tree.work_tree
-    assert tree is not None
-    if not (tree / ".gitmodules").is_file():
-        return
-    if not any(entry.is_submodule for entry in tree_entries(in_tree.run("ls-tree", "-r", "-z", commit).out)):
-        return
-    listed = listed_settings(in_tree.ask("config", "--file", ".gitmodules", "--list", "-z").out)
-    modules = repositories.place.common_dir / "modules"
-    for key, path in listed.items():
-        section, _, rest = key.partition(".")
-        name, _, field = rest.rpartition(".")
-        if section != "submodule" or field != "path" or not name or ".." in name.split("/"):
-            continue
-        if (modules / name / "HEAD").is_file():
-            here = Git(execute=in_tree.execute, cwd=tree, umask=in_tree.umask)  # `git submodule` finds its own way
-            local = here.with_(settings={f"submodule.{name}.url": str(modules / name)})
-            local.ask("submodule", "--quiet", "update", "--init", "--", path)
 
 
 def to_trash(repositories: Repositories, owner: AttemptId | CandidateId) -> None:
