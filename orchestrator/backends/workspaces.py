@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
-from orchestrator.backends.submodules import fill_submodules
+from orchestrator.backends.submodules import empty_submodules, fill_submodules
 from orchestrator.backends.takeover import Takeover, write_whole
 from orchestrator.core.gitformats import alternates_line, is_commit_id, packed_refs_text
 from orchestrator.model.attempt import Workspace
@@ -46,7 +46,7 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     git_dir, tree = place.git_dir(wanted.owner), place.worktree(wanted.owner)
     workspace = Workspace(path=str(tree), git_dir=str(git_dir), branch=wanted.branch)
     if wanted.branch and tree.is_dir() and marker(git_dir) == _wish(wanted):
-        return workspace
+        return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
     to_trash(repositories, wanted.owner)
     _make_git_dir(repositories, takeover, wanted, git_dir)
     for folder in (place.worktrees, tree.parent):
@@ -60,7 +60,7 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     if wanted.other is not None:
         _merge(in_tree, wanted.other)
     write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode())
-    return workspace
+    return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
 
 
 def marker(git_dir: Path) -> dict[str, object]:

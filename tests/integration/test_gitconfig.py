@@ -474,6 +474,8 @@ async def test_submodules_that_will_be_empty_are_told_with_the_reason(tmp_path: 
     workspace = await desk.attempt()
     empty = Path(workspace.path) / next(iter(expected))
     assert list(empty.iterdir()) == []
+    if missing not in {"the nested one", "its name"}:
+        assert workspace.empty == (await desk.attempt()).empty == (outer,)
     assert (await desk.collect(workspace)).changed == ()
 
 
