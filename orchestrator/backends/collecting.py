@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.backends.candidates import make_durable
@@ -164,7 +164,9 @@ class Homecoming:
             return Snapshot(tree=self._tree_of(parent), nested=(), error=f"{tree} is no folder any more")
         if not tree.is_dir():
             return Snapshot(tree=self._tree_of(parent), nested=())
-        return snapshot(self.ours, tree, parent, self.ignore, scratch / "index")
+        # filters may put files into folders of the user's, as git-lfs does
+        git = replace(self.ours, umask=self.repositories.umask)
+        return snapshot(git, tree, parent, self.ignore, scratch / "index")
 
     def _tree_of(self, commit: Commit) -> str:
         return self.ours.run("rev-parse", "--verify", f"{commit}^{{tree}}").line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,9 +60,16 @@ def needs_of(repositories: Repositories, takeover: Takeover, commit: str, entrie
             for program in map(program_of, found)
             if program and shutil.which(program) is None
         },
-        lfs_missing=_missing_large_files(users, takeover, commit, entries) if commands.get(("filter", LFS)) else (),
+        lfs_missing=_missing_large_files(users, takeover, commit, entries) if _needs_all(commands, settings) else (),
         submodules_lacking=submodules,
     )
+
+
+def _needs_all(commands: Mapping[tuple[str, str], Sequence[str]], settings: Mapping[str, str]) -> bool:
+    """Whether every large file is wanted: the user can have told git-lfs to leave all or some of them as pointers."""
+    lfs = commands.get(("filter", LFS), ())
+    chosen = settings.keys() & {"lfs.fetchinclude", "lfs.fetchexclude"}
+    return bool(lfs) and not chosen and not any("--skip" in command for command in lfs)
 
 
 def _missing_large_files(users: Git, takeover: Takeover, commit: str, entries: Sequence[Entry]) -> tuple[str, ...]:

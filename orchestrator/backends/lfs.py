@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.core.gitsettings import LFS, file_url
+from orchestrator.model.place import Place
 
 _OBJECT = re.compile(r"[0-9a-f]{64}")
 _CHUNK_BYTES = 1 << 20
@@ -29,6 +30,7 @@ class LargeFiles:
 
     store: Path  #: the user's
     ours: Path  #: `repo.git`
+    umask: int  #: for what is put into the user's store
 
     def settings(self, git_dir: Path, *, trusted: bool) -> dict[str, str]:
         """For one of our repositories. The URL keeps git-lfs from the network, whatever an agent's tree says."""
@@ -61,31 +63,36 @@ class LargeFiles:
 
     def _take(self, name: str, source: Path) -> None:
         place = self._place(name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fd, half = tempfile.mkstemp(dir=place.parent, prefix=".taking-")
+        waiting = self.store / "tmp"  # git-lfs clears it by itself
+        for folder in (self.store, waiting, self.store / "objects", place.parent.parent, place.parent):
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o777 & ~self.umask)
+        fd, half = tempfile.mkstemp(dir=waiting)
         try:
             with os.fdopen(fd, "wb") as file:
                 if _copied(source, file) != name:
                     return
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(half, 0o644)
+            os.chmod(half, 0o666 & ~self.umask)
             Path(half).replace(place)
         finally:
             Path(half).unlink(missing_ok=True)
 
 
-def large_files(
-    settings: Mapping[str, str], listed: Mapping[str, str], common_dir: Path, ours: Path
-) -> LargeFiles | None:
+def large_files(settings: Mapping[str, str], listed: Mapping[str, str], place: Place, umask: int) -> LargeFiles | None:
     """None when the user has no git-lfs."""
     if not any(name.startswith(f"filter.{LFS}.") for name in settings):
         return None
-    return LargeFiles(store=common_dir / os.path.expanduser(listed.get("lfs.storage") or LFS), ours=ours)
+    store = place.common_dir / os.path.expanduser(listed.get("lfs.storage") or LFS)
+    return LargeFiles(store=store, ours=place.repo_git, umask=umask)
 
 
 def _objects_in(folder: Path) -> Iterator[tuple[str, Path]]:
     """Objects by name; links are not followed, as an agent has made them."""
+    if folder.is_symlink() or folder.parent.is_symlink():
+        return
     for at, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):

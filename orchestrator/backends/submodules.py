@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.backends.gitrun import Git, Repositories, git_dir_of
-from orchestrator.core.gitformats import listed_settings, shown, tree_entries
-from orchestrator.core.gitsettings import url_beside
+from orchestrator.core.gitformats import config_text, listed_settings, shown, tree_entries
+from orchestrator.core.gitsettings import file_url, url_beside
 from orchestrator.model.ids import Commit
+
+if TYPE_CHECKING:
+    from orchestrator.backends.takeover import Takeover
 
 _DEPTH = 16  #: submodules in submodules
 
@@ -77,22 +82,27 @@ def _deeply(
             yield from _deeply(_on(git, submodule.source), submodule.commit, nested, inside, below, depth - 1)
 
 
-def fill_submodules(repositories: Repositories, in_tree: Git, commit: str, remote: str) -> None:
-    """Check submodules out from what the user has of them; what the user does not have stays an empty folder.
-
-    Args:
-        remote: the URL that relative ones are beside; empty when there is none.
-    """
+def fill_submodules(repositories: Repositories, takeover: Takeover, in_tree: Git, commit: str) -> None:
+    """Check submodules out from what the user has of them; what the user does not have stays an empty folder."""
     tree = in_tree.work_tree
     assert tree is not None
-    if (tree / ".gitmodules").is_file():
-        place = repositories.place
-        checkout = place.root if place.root != place.common_dir else None
-        _fill(in_tree, tree, commit, place.common_dir / "modules", checkout, remote, _DEPTH)
+    if not (tree / ".gitmodules").is_file():
+        return
+    place = repositories.place
+    checkout = place.root if place.root != place.common_dir else None
+    with tempfile.TemporaryDirectory(dir=repositories.scratch) as folder:
+        # of all that a call of git is told, a submodule's own git hears only of this file
+        settings = Path(folder, "settings")
+        env = {"GIT_CONFIG_GLOBAL": str(settings)}
+        _fill(in_tree.with_(env=env), takeover, tree, commit, place.common_dir / "modules", checkout, _DEPTH)
 
 
-def _fill(git: Git, tree: Path, commit: str, modules: Path, checkout: Path | None, remote: str, depth: int) -> None:
-    here = Git(execute=git.execute, cwd=tree, umask=git.umask)  # `git submodule` finds its own way
+def _fill(
+    git: Git, takeover: Takeover, tree: Path, commit: str, modules: Path, checkout: Path | None, depth: int
+) -> None:
+    # `git submodule` finds its own way
+    here = Git(execute=git.execute, cwd=tree, umask=git.umask, env=git.env)
+    remote = takeover.remote if depth == _DEPTH else ""
     for submodule in submodules_of(git, commit, modules, checkout):
         key, inside = f"submodule.{submodule.name}.url", tree / submodule.path
         if submodule.source is None:
@@ -100,16 +110,21 @@ def _fill(git: Git, tree: Path, commit: str, modules: Path, checkout: Path | Non
             if url is not None and here.ask("config", "--get", key).status != 0:
                 here.run("config", key, url)  # so that an agent who has the network can fetch it
             continue
+        settings = takeover.settings | ({"lfs.url": file_url(str(submodule.source))} if takeover.large_files else {})
+        text = config_text(settings)
+        Path(here.env["GIT_CONFIG_GLOBAL"]).write_text(text, encoding="utf-8", errors="surrogateescape")
         local = here.with_(settings={key: str(submodule.source)})
         local.run("submodule", "--quiet", "update", "--init", "--", submodule.path)
         own = git_dir_of(inside)
         if own is None:
             continue
-        there = Git(execute=git.execute, cwd=inside, git_dir=own, work_tree=inside, umask=git.umask)
+        with (own / "config").open("a", encoding="utf-8", errors="surrogateescape") as config:
+            config.write(text)  # for the agent's git
+        there = Git(execute=git.execute, cwd=inside, git_dir=own, work_tree=inside, umask=git.umask, env=git.env)
         there.ask("remote", "remove", "origin")  # it is the user's repository, and nothing of theirs is to be pushed to
         if depth and (inside / ".gitmodules").is_file():
             nested = None if checkout is None else checkout / submodule.path
-            _fill(there, inside, submodule.commit, submodule.source / "modules", nested, "", depth - 1)
+            _fill(there, takeover, inside, submodule.commit, submodule.source / "modules", nested, depth - 1)
 
 
 def empty_submodules(git: Git, tree: Path, commit: str) -> tuple[str, ...]:

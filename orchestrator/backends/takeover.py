@@ -147,7 +147,7 @@ def read_takeover(repositories: Repositories) -> Takeover:
         info_exclude=_read(info / "exclude"),
         info_attributes=_read(info / "attributes"),
         object_format=object_format.line if object_format.status == 0 else "sha1",
-        large_files=large_files(settings, listed, place.common_dir, place.repo_git),
+        large_files=large_files(settings, listed, place, repositories.umask),
         remote=_remote(listed),
         signs_commits=listed.get("commit.gpgsign", "").lower() in {"true", "yes", "on", "1"},
     )

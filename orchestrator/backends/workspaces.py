@@ -56,7 +56,7 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     git.run("worktree", "add", "--quiet", "--no-checkout", *how, "--", str(tree), wanted.first)
     in_tree = repositories.small(git_dir_of(tree) or git_dir, tree)
     in_tree.run("reset", "--quiet", "--hard", wanted.first)
-    fill_submodules(repositories, in_tree, wanted.first, takeover.remote)
+    fill_submodules(repositories, takeover, in_tree, wanted.first)
     if wanted.other is not None:
         _merge(in_tree, wanted.other)
     write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode())

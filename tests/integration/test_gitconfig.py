@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -320,7 +321,7 @@ async def test_an_agent_can_neither_prune_nor_poison_the_users_large_files(tmp_p
     assert stored(store, "large\n")
     assert not list(store.glob(f"objects/*/*/{lie}"))
     assert not list(store.glob(f"objects/*/*/{linked}"))
-    assert not list(store.rglob(".taking-*"))
+    assert list((store / "tmp").iterdir()) == []
 
 
 @with_git_lfs
@@ -333,6 +334,52 @@ async def test_a_large_file_that_nobody_has_fetched_is_told_before_and_refused_w
         await desk.attempt()
     assert refused.value.message == "filter 'lfs' failed on a.bin"
     assert "git lfs fetch" in refused.value.fix
+
+
+@with_git_lfs
+async def test_no_tree_leads_git_lfs_to_the_network(tmp_path: Path) -> None:
+    user = with_lfs(tmp_path / "repo", tmp_path / "home")
+    desk = await Desk.ready(user)
+    unknown = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'1' * 64}\nsize 8\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        head = await desk.handed_off("task", {".lfsconfig": f"[lfs]\n\turl = {url}\n", "b.bin": unknown})
+        landed = await desk.land(head)
+        with pytest.raises(RepositoryError, match=r"filter 'lfs' failed on b\.bin"):
+            await desk.repository.checkout(CandidateId("plan/~1"), landed)
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@with_git_lfs
+@pytest.mark.parametrize("choice", ["lfs.fetchexclude", "--skip"])
+async def test_large_files_that_the_user_leaves_as_pointers_are_pointers_everywhere(
+    tmp_path: Path, choice: str
+) -> None:
+    user = with_lfs(tmp_path / "repo", tmp_path / "home")
+    shutil.rmtree(user.root / ".git/lfs/objects")
+    if choice == "--skip":
+        git(tmp_path / "home", "lfs", "install", "--skip-repo", "--skip-smudge", "--force")
+    else:
+        git(user.root, "config", choice, "*.bin")
+    desk = await Desk.ready(user)
+    assert (await desk.repository.facts(None)).lfs_missing == ()
+    workspace = await desk.attempt()
+    assert "git-lfs.github.com" in (Path(workspace.path) / "a.bin").read_text()
+    assert (await desk.collect(workspace)).changed == ()
+
+
+@with_git_lfs
+async def test_large_files_of_a_bare_repository_are_seen(tmp_path: Path) -> None:
+    user = with_lfs(tmp_path / "repo", tmp_path / "home")
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "clone", "-q", "--bare", str(user.root), str(bare))
+    (user.root / ".git/lfs").rename(bare / "lfs")
+    configured(bare, {"user.name": "x", "user.email": "x@x"})
+    desk = await Desk.ready(UsersRepository(bare, place_for(bare, bare)))
+    assert (await desk.repository.facts("main")).lfs_missing == ()
+    assert (Path((await desk.attempt()).path) / "a.bin").read_text() == "large\n"
 
 
 async def test_pointers_without_git_lfs_are_told(tmp_path: Path) -> None:
@@ -477,6 +524,34 @@ async def test_submodules_that_will_be_empty_are_told_with_the_reason(tmp_path: 
     if missing not in {"the nested one", "its name"}:
         assert workspace.empty == (await desk.attempt()).empty == (outer,)
     assert (await desk.collect(workspace)).changed == ()
+
+
+async def test_filters_count_in_submodules_too(tmp_path: Path) -> None:
+    rotating(tmp_path / "library")
+    user = users_repository(tmp_path / "repo")
+    home = f'[filter "rot"]\n\tclean = {ROT13}\n\tsmudge = {ROT13}\n\trequired = true\n'
+    (tmp_path / "home/.gitconfig").write_text(home)
+    git(user.root, *LOCAL, "submodule", "--quiet", "add", str(tmp_path / "library"), "lib")
+    git(user.root, "commit", "-qm", "with a library")
+    desk = await Desk.ready(user)
+    workspace = await desk.attempt()
+    lib = Path(workspace.path) / "lib"
+    assert (lib / "a.rot").read_text() == "hello\n"
+    (tmp_path / "home/.gitconfig").unlink()
+    write(lib, {"a.rot": "bye\n"})
+    git(lib, "add", "a.rot")
+    assert git(lib, "show", ":a.rot") == "olr"
+
+
+@with_git_lfs
+async def test_large_files_of_submodules_are_seen(tmp_path: Path) -> None:
+    with_lfs(tmp_path / "library", tmp_path / "home")
+    user = users_repository(tmp_path / "repo")
+    git(user.root, *LOCAL, "submodule", "--quiet", "add", str(tmp_path / "library"), "lib")
+    git(user.root, "commit", "-qm", "with a library")
+    desk = await Desk.ready(user)
+    shutil.rmtree(tmp_path / "library")
+    assert (Path((await desk.attempt()).path) / "lib/a.bin").read_text() == "large\n"
 
 
 async def test_a_submodule_that_git_has_not_moved_is_filled_from_the_checkout(tmp_path: Path) -> None:
