@@ -432,7 +432,8 @@ async def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
     script = tmp_path / "gpg"
     script.write_text(f"#!/bin/sh\ntouch '{canary}'\nexit 1\n")
     script.chmod(0o755)
-    configured(user.root, {"commit.gpgSign": "true", "tag.gpgSign": "true", "gpg.program": str(script)})
+    for name, value in {"commit.gpgSign": "true", "tag.gpgSign": "true", "gpg.program": str(script)}.items():
+        git(tmp_path / "home", "config", "--global", name, value)
     desk = await Desk.ready(user)
     workspace = await desk.attempt()
     commit(Path(workspace.path), {"a": "x\n"})
