@@ -93,7 +93,7 @@ def _check_out(repositories: Repositories, wanted: Wanted, git_dir: Path, tree: 
     in_tree = repositories.small(admin, tree)
     kind = spares.Kind.ATTEMPT if wanted.branch else spares.Kind.CHECK
     try:
-        is_spare = spares.take(repositories, kind, tree, admin / "index", wanted.keep)
+        is_spare = spares.take(repositories, kind, tree, admin / "index", wanted.keep, wanted.first)
     except (OSError, GitFailed):
         spares.to_trash(repositories, tree)
         (admin / "index").unlink(missing_ok=True)

@@ -578,3 +578,46 @@ async def test_a_relative_url_that_cannot_be_filled_is_resolved_for_the_agent(tm
     workspace = await desk.attempt()
     url = git(Path(workspace.path), "config", "submodule.far.url")
     assert url == "https://me@host.invalid/team/far.git"
+
+
+# ---- trees that are used again ----
+
+
+#: written last, and so late that git believes the times of the files before it
+SLOW = {"filter.slow.smudge": "sleep 0.05; cat"}
+SLOW_FILE = {".gitattributes": "z filter=slow\n", "z": "x\n"}
+
+
+async def ended(desk: Desk, workspace: Workspace) -> None:
+    await desk.collect(workspace)
+    await desk.repository.remove(PLAN, desk.id_of(workspace), landed=True, ignore=())
+
+
+async def test_a_tree_used_again_has_what_new_attributes_make_of_old_files(tmp_path: Path) -> None:
+    user = users_repository(tmp_path / "repo", {"a.rot": "uryyb\n", **SLOW_FILE})
+    configured(user.root, ROTATING | SLOW)
+    desk = await Desk.ready(user)
+    first = await desk.attempt("first")
+    inode = Path(first.path).stat().st_ino
+    await ended(desk, first)
+    second = await desk.attempt("second")
+    assert Path(second.path).stat().st_ino == inode, "nothing has changed"
+    await ended(desk, second)
+    write(user.root, {".gitattributes": "*.rot filter=rot\nz filter=slow\n"})
+    git(user.root, "add", ".gitattributes")
+    git(user.root, "commit", "-qm", "what is stored stays as it is")
+    desk.tip = await desk.repository.target_commit("main")
+    third = await desk.attempt("third")
+    assert (Path(third.path) / "a.rot").read_text() == "hello\n"
+
+
+async def test_a_tree_used_again_has_what_new_settings_make_of_old_files(tmp_path: Path) -> None:
+    user = rotating(tmp_path / "repo", f"*.rot filter=rot\n{SLOW_FILE['.gitattributes']}")
+    configured(user.root, SLOW)
+    commit(user.root, {"z": "x\n"})
+    desk = await Desk.ready(user)
+    await ended(desk, await desk.attempt("first"))
+    configured(user.root, {"filter.rot.smudge": "tr a-z A-Z"})
+    again = desk.again()
+    await again.repository.open()
+    assert (Path((await again.attempt("second")).path) / "a.rot").read_text() == "URYYB\n"
