@@ -92,6 +92,8 @@ class GitFailed(RepositoryError):
         why = answer.err.strip() or "it gave no reason"
         failed = filter_failure(answer.err)
         if failed is not None:
+            if failed.name == LFS and "Error downloading object" in why:
+                why = "your git-lfs does not have its contents, and trees are made without the network"
             super().__init__(
                 f"filter '{failed.name}' failed on {shown(failed.path)}",
                 why=why,

@@ -333,6 +333,7 @@ async def test_a_large_file_that_nobody_has_fetched_is_told_before_and_refused_w
     with pytest.raises(RepositoryError) as refused:
         await desk.attempt()
     assert refused.value.message == "filter 'lfs' failed on a.bin"
+    assert refused.value.why == "your git-lfs does not have its contents, and trees are made without the network"
     assert "git lfs fetch" in refused.value.fix
 
 
