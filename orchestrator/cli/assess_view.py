@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -229,10 +229,30 @@ def limit_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
         ("every tree gets", "; ".join(prepared)),
         ("checks keep", ", ".join(plan.keep)),
         ("protected", "" if plan.protected.is_empty else f"{files_word(plan.protected)} (changes need your yes)"),
-        ("git settings", "; ".join(f"{k}={v}" for k, v in (found.git_config or {}).items())),
+        ("git settings", "; ".join(git_words(found.git_config or {}))),
     ]
     yield cell("")
     yield grid([[cell(name, "dim"), cell(value)] for name, value in facts if value], indent=0)
+
+
+def git_words(config: Mapping[str, str]) -> list[str]:
+    """What is taken over of the user's git configuration; of filters and merge drivers, what they start."""
+    drivers = {
+        tuple(name.rpartition(".")[0].split(".", 1))
+        for name in config
+        if name.startswith(("filter.", "merge.")) and name.count(".") > 1
+    }
+    words = [
+        f"{name}={value}"
+        for name, value in config.items()
+        if tuple(name.rpartition(".")[0].split(".", 1)) not in drivers
+    ]
+    for kind, name in sorted(drivers):
+        commands = [config.get(f"{kind}.{name}.{key}", "") for key in ("process", "clean", "smudge", "driver")]
+        started = [commands[0]] if commands[0] else [command for command in commands if command]
+        what = "filter" if kind == "filter" else "merge driver"
+        words.append(f"{what} {name} runs {' and '.join(f'`{command}`' for command in started) or 'nothing'}")
+    return words
 
 
 def count_line(found: Assessment, plan: Plan) -> str:

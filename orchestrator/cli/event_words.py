@@ -87,7 +87,9 @@ def _handed_off(data: Data) -> str:
 
 
 def _workspace(data: Data) -> str:
-    return f"worktree {(data.get('workspace') or {}).get('path', '')}"
+    workspace = data.get("workspace") or {}
+    empty = workspace.get("empty")
+    return f"worktree {workspace.get('path', '')}" + (f"; empty submodules: {', '.join(empty)}" if empty else "")
 
 
 #: Events that only the daemon needs.

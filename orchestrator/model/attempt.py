@@ -117,6 +117,7 @@ class Workspace:
     path: str
     git_dir: str  #: the attempt's own small repository
     branch: str  #: full reference name in it
+    empty: tuple[str, ...] = ()  #: submodules that could not be filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
