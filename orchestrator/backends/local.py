@@ -48,7 +48,7 @@ LOOK_S = 0.25  #: how often reports are looked for
 BUSY_LOOK_S = 0.02  #: the same when there is more to read at once
 LOST_PATIENCE_S = 1.0  #: between the end of a supervisor and the verdict that it left no record
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 
 class LocalExecutor:

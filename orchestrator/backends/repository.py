@@ -219,7 +219,7 @@ class GitRepository:
                 try:
                     mirror.show(self._repositories, {name: commit})
                 except RepositoryError as error:
-                    log = structlog.get_logger()
+                    log = structlog.get_logger(__name__)
                     log.warning("reference.not_shown", reference=name, commit=commit, error=str(error))
 
     async def publish(self, plan: PlanId, target: str, commit: Commit) -> NotPublished | Moved | None:

@@ -20,7 +20,7 @@ from orchestrator.model.errors import ExitCode, OrchestratorError
 from orchestrator.model.fact import DaemonStarted, PlanSubmitted
 from orchestrator.model.run import PLAN_OVER, PlanRun, State, TaskState
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 LOOK_AT_LOCK_S = 5.0
 

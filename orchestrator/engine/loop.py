@@ -28,7 +28,7 @@ from orchestrator.model.place import Place
 from orchestrator.model.run import State
 from orchestrator.ports import Batch, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Store
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 BATCH = 256  #: facts in one transaction at most
 PAUSE_S = 1.0  #: before the ledger is tried again

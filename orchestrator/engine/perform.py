@@ -70,7 +70,7 @@ from orchestrator.ports import (
 )
 from orchestrator.wire import dump
 
-log = structlog.get_logger()
+log = structlog.get_logger(__name__)
 
 SHOW_PAUSE_S = 0.2
 PREPARE_TIMEOUT = timedelta(minutes=30)  #: of one prepare step
