@@ -99,13 +99,14 @@ class SubmitPlan(Message):
 class Action(Message):
     """Anything else that a person asks for."""
 
-    verb: Literal["pause", "resume", "cancel", "retry", "answer", "publish", "stop"]
+    verb: Literal["pause", "resume", "cancel", "retry", "answer", "publish", "undo", "stop"]
     by: str
     task: str | None = None
     item: str | None = None
     choice: str = ""
     text: str = ""
     reason: str = ""
+    accepted: bool = False  #: `undo`: although others have built on it
     mode: Literal["drain", "now", "detach"] = "drain"
 
 

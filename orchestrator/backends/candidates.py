@@ -32,6 +32,31 @@ def merge_candidate(
     repositories: Repositories, takeover: Takeover, parent: Commit, other: Commit, *, message: str, at: datetime
 ) -> Merged | Conflict:
     """The merge as a commit kept by `refs/candidates/<commit>`; the same arguments give the same commit."""
+    tree = _merged_tree(repositories, parent, other)
+    if isinstance(tree, Conflict):
+        return tree
+    return _kept(repositories, takeover, tree, (parent, other), message=message, at=at)
+
+
+def revert_candidate(
+    repositories: Repositories, takeover: Takeover, parent: Commit, undone: Commit, *, message: str, at: datetime
+) -> Merged | Conflict:
+    """What `undone` changed against its first parent, taken back on `parent`, as a commit with that one parent.
+
+    It is a merge with a commit that stands on `undone` and has the tree from before it, which every git that has
+    `merge-tree` can do; naming the base of a merge is newer.
+    """
+    before = repositories.ours.run("rev-parse", "--verify", "--end-of-options", f"{undone}^1^{{tree}}").line
+    env = signed_at(takeover.identity_environment, "0 +0000")
+    inverse = repositories.ours.with_(env=env).run("commit-tree", before, "-p", undone, "-F", "-", stdin=b"undo\n").line
+    tree = _merged_tree(repositories, parent, Commit(inverse))
+    if isinstance(tree, Conflict):
+        return tree
+    return _kept(repositories, takeover, tree, (parent,), message=message, at=at)
+
+
+def _merged_tree(repositories: Repositories, parent: Commit, other: Commit) -> str | Conflict:
+    """The tree of the merge of two commits, without a checkout."""
     ours = repositories.ours
     with tempfile.TemporaryDirectory(dir=repositories.scratch) as folder:
         _lay_out_attributes(ours, parent, Path(folder))
@@ -51,14 +76,25 @@ def merge_candidate(
         told = [f"{shown(new)} and {shown(old)} are one file where letter case does not count" for new, old in clashes]
         paths = tuple(dict.fromkeys(path for pair in clashes for path in pair))
         return Conflict(paths=tuple(shown(path) for path in paths), detail="\n".join(told))
+    return result.tree
+
+
+def _kept(
+    repositories: Repositories,
+    takeover: Takeover,
+    tree: str,
+    parents: tuple[Commit, ...],
+    *,
+    message: str,
+    at: datetime,
+) -> Merged:
+    """A commit of that tree, kept by a reference."""
+    ours = repositories.ours
     env = signed_at(takeover.identity_environment, f"{int(at.timestamp())} +0000")
-    commit = Commit(
-        ours.with_(env=env)
-        .run("commit-tree", result.tree, "-p", parent, "-p", other, "-F", "-", stdin=message.encode())
-        .line
-    )
+    named = [word for parent in parents for word in ("-p", parent)]
+    commit = Commit(ours.with_(env=env).run("commit-tree", tree, *named, "-F", "-", stdin=message.encode()).line)
     ours.run("update-ref", f"refs/candidates/{commit}", commit)
-    return Merged(commit=commit, tree=result.tree)
+    return Merged(commit=commit, tree=tree)
 
 
 def signed_at(identity: Mapping[str, str], when: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`pause`, `resume`, `cancel`, `retry`, `publish`, `stop`: what a person may ask of the daemon."""
+"""`pause`, `resume`, `cancel`, `retry`, `publish`, `undo`, `stop`: what a person may ask of the daemon."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cancel(
 
 @verb
 def retry(session: Session, task: TaskArgument) -> Answer:
-    """Try a task again that failed or was cancelled, with all counts at zero."""
+    """Try a task again that failed, was cancelled or was undone, with all counts at zero."""
     name = _task(session, task)
     return ask_daemon(session, "retry", task=name, done=f"'{name}' will be tried again.")
 
@@ -65,6 +65,36 @@ def retry(session: Session, task: TaskArgument) -> Answer:
 def publish(session: Session) -> Answer:
     """Move the target branch to what has landed so far."""
     return ask_daemon(session, "publish", done="Publishing what has landed; see `orchestrator status`.")
+
+
+@verb
+def undo(
+    session: Session,
+    task: TaskArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="R", help="For the commit message and the record.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Although other tasks have built on it.")] = False,
+) -> Answer:
+    """Take back what a task landed, by a commit of its own that passes the checks like any other."""
+    name = _task(session, task)
+    done = f"'{name}' is taken back as soon as the checks are green without it; see `orchestrator status {name}`."
+    try:
+        return ask_daemon(session, "undo", task=name, reason=reason, accepted=yes, done=done)
+    except ConfirmationNeeded as error:
+        error.fix = f"only '{name}' is taken back, the others stay: {_again(session, name, reason)}"
+        if not session.may_ask:
+            raise
+        from orchestrator.cli.words import cell
+
+        lines = (cell(f"  {line}") for line in error.why.split("; "))  # paths in them are named by agents
+        session.say(cell(f"Other tasks have built on '{name}':"), *lines, talk=True)
+        said = session.question(f"Take back only '{name}', and leave the others as they are? [y]es / [N]o: ")
+        if said.lower() not in {"y", "yes"}:
+            raise ConfirmationNeeded("nothing was undone", why="the answer was not yes") from None
+        return ask_daemon(session, "undo", task=name, reason=reason, accepted=True, done=done)
+
+
+def _again(session: Session, task: str, reason: str) -> str:
+    return session.command_line("undo", task, *(["--reason", reason] if reason else []), "--yes")
 
 
 @verb

@@ -32,8 +32,9 @@ def holder_of(run: PlanRun, task_id: TaskId) -> TaskId | None:
 
 
 def missing_dependencies(run: PlanRun, task: TaskRun) -> tuple[TaskId, ...]:
-    """Dependencies that have not landed."""
-    return tuple(d for d in task.task.depends_on if run.tasks[d].state is not TaskState.LANDED)
+    """Dependencies that have not landed, or are being undone."""
+    needed = ((d, run.tasks[d]) for d in task.task.depends_on)
+    return tuple(d for d, other in needed if other.state is not TaskState.LANDED or other.undo is not None)
 
 
 def _order(run: PlanRun, task: TaskRun) -> tuple[bool, int, float]:
@@ -80,6 +81,8 @@ def is_settled(run: PlanRun) -> bool:
     """Whether no task can move any more: landed, failed, cancelled, or pending behind one that failed."""
     if run.leases or run.candidate is not None:
         return False
+    if any(task.undo is not None for task in run.tasks.values()):
+        return False
     for task_id, task in run.tasks.items():
         match task.state:
             case TaskState.LANDED | TaskState.FAILED | TaskState.CANCELLED:
@@ -98,7 +101,8 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
         if dead is not None:
             yield f"'{dead}' is {run.tasks[dead].state}, so this cannot start (`orchestrator retry {dead}` would help)"
         for dependency in missing:
-            yield f"depends on '{dependency}', which is {run.tasks[dependency].state}"
+            undone = run.tasks[dependency].undo is not None
+            yield f"depends on '{dependency}', which is {'being undone' if undone else run.tasks[dependency].state}"
         return
     if (holder := holder_of(run, task.task.id)) is not None:
         yield f"'{holder}' ({run.tasks[holder].state}) holds files or shared things that this task needs"

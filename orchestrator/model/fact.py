@@ -66,6 +66,16 @@ class PublishAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndoAsked:
+    """`undo`: take back what a task landed. `accepted`: although other tasks have built on it."""
+
+    task_id: TaskId
+    by: str
+    reason: str = ""
+    accepted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked:
     """`stop`: finish what runs and start nothing; with `now`, end the agents first."""
 
@@ -283,7 +293,17 @@ class HeldLong:
     attempt_id: AttemptId
 
 
-Request = PlanSubmitted | PauseAsked | ResumeAsked | CancelAsked | RetryAsked | AnswerGiven | PublishAsked | StopAsked
+Request = (
+    PlanSubmitted
+    | PauseAsked
+    | ResumeAsked
+    | CancelAsked
+    | RetryAsked
+    | AnswerGiven
+    | PublishAsked
+    | UndoAsked
+    | StopAsked
+)
 Timed = RetryDue | HeldLong
 Fact = (
     Request
