@@ -47,7 +47,7 @@ def revert_candidate(
     `merge-tree` can do; naming the base of a merge is newer.
     """
     before = repositories.ours.run("rev-parse", "--verify", "--end-of-options", f"{undone}^1^{{tree}}").line
-    env = signed_at(takeover.identity_environment, "0 +0000")
+    env = signed_at(takeover.identity_environment, "@0 +0000")
     inverse = repositories.ours.with_(env=env).run("commit-tree", before, "-p", undone, "-F", "-", stdin=b"undo\n").line
     tree = _merged_tree(repositories, parent, Commit(inverse))
     if isinstance(tree, Conflict):
