@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def revert_candidate(
     inverse = repositories.ours.with_(env=env).run("commit-tree", before, "-p", undone, "-F", "-", stdin=b"undo\n").line
     tree = _merged_tree(repositories, parent, Commit(inverse))
     if isinstance(tree, Conflict):
-        return tree
+        # nobody can look that commit up
+        return replace(tree, detail=tree.detail.replace(inverse, f"{undone[:12]}~1"))
     return _kept(repositories, takeover, tree, (parent,), message=message, at=at)
 
 

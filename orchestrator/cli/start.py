@@ -356,6 +356,8 @@ def _going(session: Session, reader: LedgerReader, name: str) -> Iterable[Render
     from orchestrator.cli.words import cell
 
     plan = rows.chosen_plan(rows.plans(reader), name)
-    where = f"is {plan.state}" if rows.is_over(plan) else "is under way"
+    over = rows.is_over(plan)
+    where = f"is {plan.state}" if over else "is under way"
+    follow = "" if over else f"follow: {session.command_line('start')}    "
     yield cell(f"{name} {where}; the daemon is process {session.daemon_pid()}.")
-    yield cell(f"  follow: {session.command_line('start')}    look: {session.command_line('status')}")
+    yield cell(f"  {follow}look: {session.command_line('status')}")

@@ -37,22 +37,22 @@ def dependants_of(run: PlanRun, task_id: TaskId) -> tuple[TaskId, ...]:
 def built_on(run: PlanRun, task: TaskRun) -> tuple[str, ...]:
     """What others have made of a landed task's work, or are making: one line for each of them."""
     told: list[str] = []
-    name = task.task.id
-    dependants = dependants_of(run, name)
+    dependants = dependants_of(run, task.task.id)
     touched = set(task.hand_off.changed) if task.hand_off else set()
     for other_id, other in run.tasks.items():
-        if other_id == name:
+        if other is task or (other.state is not TaskState.LANDED and other.state not in IN_PROGRESS):
             continue
-        changed = set(other.hand_off.changed) if other.hand_off else set()
+        landed = other.state is TaskState.LANDED
         later = other.landed_at is not None and task.landed_at is not None and other.landed_at >= task.landed_at
-        shared = sorted(touched & changed) if later and other.state is TaskState.LANDED else []
-        if other_id in dependants and other.state is TaskState.LANDED:
-            told.append(f"'{other_id}' depends on it and has landed")
-        elif other_id in dependants and other.state in IN_PROGRESS:
-            told.append(f"'{other_id}' depends on it and is {other.state}")
-        elif shared:
+        shared = sorted(touched & set(other.hand_off.changed)) if landed and later and other.hand_off else []
+        said = (
+            [f"depends on it and {'has landed' if landed else f'is {other.state}'}"] if other_id in dependants else []
+        )
+        if shared:
             more = f" and {len(shared) - 3} more" if len(shared) > 3 else ""
-            told.append(f"'{other_id}' landed after it and changed {', '.join(shared[:3])}{more} too")
+            said.append(f"landed after it and changed {', '.join(shared[:3])}{more} too")
+        if said:
+            told.append(f"'{other_id}' {', '.join(said)}")
     return tuple(told)
 
 
@@ -70,7 +70,8 @@ def undo(draft: Draft, fact: UndoAsked) -> None:
             why="; ".join(others),
             fix=f"they stay as they are, only '{fact.task_id}' is taken back: orchestrator undo {fact.task_id} --yes",
         )
-    draft.record(UndoRequested(plan_id=plan.id, task_id=fact.task_id, by=fact.by, reason=fact.reason))
+    reason = " ".join(fact.reason.split())  # one line, in the commit and wherever it is told
+    draft.record(UndoRequested(plan_id=plan.id, task_id=fact.task_id, by=fact.by, reason=reason))
 
 
 def _refuse_what_cannot_be_undone(plan: PlanRun, task: TaskRun) -> None:
@@ -134,7 +135,7 @@ def undo_message(plan: PlanRun, candidate: Candidate, undoes: TaskId) -> str:
     """The message of the commit that takes a task back."""
     task = plan.tasks[undoes]
     asked = task.undo
-    reason = f"{asked.reason.strip()}\n\n" if asked and asked.reason.strip() else ""
+    reason = f"{asked.reason}\n\n" if asked and asked.reason else ""
     return (
         f"undo {undoes}: {task.task.title}\n\n"
         f"This takes back commit {candidate.other}.\n\n"

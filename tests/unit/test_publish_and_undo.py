@@ -524,3 +524,45 @@ def test_everything_undone_and_retried_lands_again() -> None:
     assert world.target == world.plan_run.tip
     assert world.task("t0").attempts == 2
     assert not plan_view(world.state, world.plan_run).unpublished
+
+
+def test_what_is_done_twice_after_a_crash_undoes_once() -> None:
+    world = World(a_plan(a_task("one"))).run()
+    landing: list[LandCandidate] = []
+    building: list[BuildCandidate] = []
+    world.hold = lambda effect: (
+        (isinstance(effect, LandCandidate) and not landing.append(effect))  # type: ignore[func-returns-value]
+        or (isinstance(effect, BuildCandidate) and not building.append(effect))  # type: ignore[func-returns-value]
+    )
+    undo(world, "one").run()
+    built = [world.fact_for(effect) for effect in building * 2]
+    for fact in built:
+        assert fact is not None
+        world.give(fact)
+    world.run()
+    moved = [world.fact_for(effect) for effect in landing * 2]
+    for fact in moved:
+        assert fact is not None
+        world.give(fact)
+    world.held = []
+    world.release_held().run()
+    assert len(world.of(Undone)) == 1
+    assert world.target == world.plan_run.tip == world.of(Undone)[0].commit
+
+
+@pytest.mark.parametrize("at", range(12))
+def test_a_daemon_that_dies_at_any_step_of_an_undo_leaves_the_next_one_to_finish_it(at: int) -> None:
+    """Effects that nobody answered are asked again of a state that is rebuilt from the ledger alone."""
+    world = World(a_plan(a_task("one"), publish=EACH)).run()
+    undo(world, "one")
+    for _ in range(at):
+        if world.todo:
+            world.answer(world.todo.popleft())
+    events = zip(range(1, 10**6), world.times, world.events, strict=False)
+    world.state = rebuild(events)
+    quiet = timedelta(minutes=10)
+    world.give(DaemonStarted(pid=2, boot_id="b", version="0", held=quiet, quiet=quiet))
+    world.run()
+    assert len(world.of(Undone)) == 1
+    assert world.target == world.plan_run.tip
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
