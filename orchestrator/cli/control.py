@@ -10,7 +10,10 @@ from orchestrator.cli import rows
 from orchestrator.cli.act import ask_daemon
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import OptionalTask, TaskArgument, verb
+from orchestrator.core.terminal import printable
 from orchestrator.model.errors import ConfirmationNeeded, NoDaemonError, UsageError
+from orchestrator.model.run import TaskState
+from orchestrator.model.view import TaskView
 
 #: How long `stop` waits for the daemon to be gone before it leaves it to itself.
 GONE_WITHIN_S = {"drain": 1.0, "now": 30.0, "detach": 30.0}
@@ -45,8 +48,11 @@ def cancel(
             fix="name one task: orchestrator cancel TASK, or everything: orchestrator cancel --all",
         )
     if task is not None:
-        name = _task(session, task)
-        return ask_daemon(session, "cancel", task=name, reason=reason, done=f"'{name}' is cancelled; its work is kept.")
+        view = _view(session, task)
+        done = f"'{view.id}' is cancelled; its work is kept."
+        if view.state is TaskState.LANDED:  # refused unless it is being undone
+            done = f"'{view.id}' stays landed; it is not undone."
+        return ask_daemon(session, "cancel", task=view.id, reason=reason, done=done)
     if session.may_ask:
         said = session.question("Cancel the whole plan? Agents that run are ended, their work is kept. [y]es / [N]o: ")
         if said.lower() not in {"y", "yes"}:
@@ -76,6 +82,7 @@ def undo(
 ) -> Answer:
     """Take back what a task landed, by a commit of its own that passes the checks like any other."""
     name = _task(session, task)
+    reason = printable(reason)  # bytes that are no text do not travel
     done = f"'{name}' is taken back as soon as the checks are green without it; see `orchestrator status {name}`."
     try:
         return ask_daemon(session, "undo", task=name, reason=reason, accepted=yes, done=done)
@@ -139,6 +146,10 @@ def _wait_until_gone(session: Session, within_s: float) -> bool:
 
 
 def _task(session: Session, typed: str) -> str:
+    return _view(session, typed).id
+
+
+def _view(session: Session, typed: str) -> TaskView:
     reader = session.ledger()
     plan = rows.chosen_plan(rows.plans(reader))
-    return rows.chosen_task(rows.tasks(reader, plan.name), typed).id
+    return rows.chosen_task(rows.tasks(reader, plan.name), typed)

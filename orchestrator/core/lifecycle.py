@@ -245,6 +245,6 @@ def may_exit(state: State) -> bool:
     for plan in state.plans.values():
         if plan.leases or plan.runs or plan.candidate is not None or plan.publishing:
             return False
-        if state.drain is Drain.FINISH and (plan.queue() or plan.undos()) and gate.may_gate(state, plan):
+        if state.drain is Drain.FINISH and (plan.queue() or plan.next_undo()) and gate.may_gate(state, plan):
             return False
     return True

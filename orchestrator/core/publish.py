@@ -106,6 +106,6 @@ def is_blocked(state: State, plan: PlanRun) -> bool:
     live = (plan.attempts[lease.attempt_id] for lease in plan.leases.values())
     if any(attempt.state is not AttemptState.WAITING for attempt in live):
         return False
-    if plan.undos():
+    if plan.next_undo() is not None:
         return False
     return not any(task.state in {TaskState.BACKOFF, TaskState.QUEUED} for task in plan.tasks.values())

@@ -196,7 +196,7 @@ def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, s
     # what another task waits for is part of its view, so those that still wait are looked at again
     waits = {TaskState.PENDING, TaskState.QUEUED, TaskState.GATING}
     moved = bool(changed) or before.leases is not after.leases or before.candidate is not after.candidate
-    waiting = {t for t, run in after.tasks.items() if run.state in waits} if moved else set()
+    waiting = {t for t, run in after.tasks.items() if run.state in waits or run.undo} if moved else set()
     stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
     touched = changed | owners | items | waiting | stranded
     yield from (t for t in after.tasks if t in touched)

@@ -79,9 +79,7 @@ def is_dead_end(run: PlanRun, task_id: TaskId) -> TaskId | None:
 
 def is_settled(run: PlanRun) -> bool:
     """Whether no task can move any more: landed, failed, cancelled, or pending behind one that failed."""
-    if run.leases or run.candidate is not None:
-        return False
-    if any(task.undo is not None for task in run.tasks.values()):
+    if run.leases or run.candidate is not None or run.undoing:
         return False
     for task_id, task in run.tasks.items():
         match task.state:

@@ -325,7 +325,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
         case TargetSeen():
             return replace(plan, target_seen=event.target)
         case UndoRequested() | UndoHeld() | UndoDropped() | Undone():
-            return undo_folded(plan, event, at, seq)
+            return undo_folded(plan, event, at)
         case PublishRequested():
             return replace(plan, publish_asked=True, publish_left=False)
         case SyncReleased():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.core import escalation
 from orchestrator.core.draft import Draft
+from orchestrator.core.terminal import printable
 from orchestrator.model.effect import BuildCandidate
 from orchestrator.model.errors import ConfirmationNeeded, NothingError, RefusedError
 from orchestrator.model.event import (
@@ -70,7 +71,7 @@ def undo(draft: Draft, fact: UndoAsked) -> None:
             why="; ".join(others),
             fix=f"they stay as they are, only '{fact.task_id}' is taken back: orchestrator undo {fact.task_id} --yes",
         )
-    reason = " ".join(fact.reason.split())  # one line, in the commit and wherever it is told
+    reason = " ".join(printable(fact.reason).split())  # one line, in the commit and wherever it is told
     draft.record(UndoRequested(plan_id=plan.id, task_id=fact.task_id, by=fact.by, reason=reason))
 
 
@@ -97,7 +98,7 @@ def _refuse_what_cannot_be_undone(plan: PlanRun, task: TaskRun) -> None:
         )
     if task.landed_commit is None:
         raise RefusedError(
-            f"task '{name}' landed without a commit", why="it changed nothing, so there is nothing to take back", fix=""
+            f"task '{name}' landed without a commit of its own", why="there is nothing of it to take back", fix=""
         )
     if task.merges is not None:
         raise RefusedError(
@@ -109,10 +110,9 @@ def _refuse_what_cannot_be_undone(plan: PlanRun, task: TaskRun) -> None:
 
 def begin_undo(draft: Draft, plan: PlanRun) -> bool:
     """Take the first undo that was asked for to the gate. Returns: whether there was one."""
-    waiting = plan.undos()
-    if not waiting:
+    task = plan.next_undo()
+    if task is None:
         return False
-    task = waiting[0]
     assert plan.tip is not None
     assert task.landed_commit is not None
     candidate = candidate_id(plan.id, plan.candidates + 1)

@@ -80,7 +80,6 @@ class Undo:
 
     by: str
     reason: str
-    seq: int  #: place among those asked for
     held: bool = False  #: it could not be done as it is; a person has been asked
 
 
@@ -152,6 +151,7 @@ class PlanRun:
     target_seen: Commit | None = None  #: the target when last looked at
     published: Commit | None = None
     published_at: datetime | None = None
+    undoing: tuple[TaskId, ...] = ()  #: landed tasks that somebody wants taken back, in the order of their asking
     unpublished: bool = False  #: something landed, or was undone, since the target was last moved
     publish_left: bool = False  #: a person left a refused publish as it is, so nothing publishes by itself
     tasks: dict[TaskId, TaskRun]
@@ -181,10 +181,10 @@ class PlanRun:
         waiting = [run for run in self.tasks.values() if run.state is TaskState.QUEUED]
         return tuple(sorted(waiting, key=lambda run: run.queued_seq))
 
-    def undos(self) -> tuple[TaskRun, ...]:
-        """Landed tasks that are to be taken back as soon as the gate is free, in order."""
-        asked = [(run.undo.seq, run) for run in self.tasks.values() if run.undo is not None and not run.undo.held]
-        return tuple(run for _, run in sorted(asked, key=lambda one: one[0]))
+    def next_undo(self) -> TaskRun | None:
+        """The landed task to be taken back as soon as the gate is free; None when there is none."""
+        asked = (self.tasks[task_id] for task_id in self.undoing)
+        return next((run for run in asked if run.undo is not None and not run.undo.held), None)
 
 
 class Drain(StrEnum):

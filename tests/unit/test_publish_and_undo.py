@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.core.gate import candidate_message
 from orchestrator.core.lifecycle import may_exit
 from orchestrator.core.publish import is_blocked
-from orchestrator.core.report import lane_of, plan_view, task_view
+from orchestrator.core.report import lane_of, plan_view, task_view, touched_tasks
 from orchestrator.core.schedule import waits_for
 from orchestrator.core.state import rebuild
 from orchestrator.model.attempt import RunExit
@@ -29,8 +30,10 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.fact import (
     CancelAsked,
+    CandidateFailed,
     DaemonStarted,
     EffectFailed,
+    LandingRefused,
     PauseAsked,
     PublishAsked,
     ResumeAsked,
@@ -38,7 +41,7 @@ from orchestrator.model.fact import (
     StopAsked,
     UndoAsked,
 )
-from orchestrator.model.ids import Commit, TaskId
+from orchestrator.model.ids import CandidateId, Commit, TaskId
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import Check, PublishMode
 from orchestrator.model.run import Lane, PlanPhase, TaskState
@@ -332,7 +335,7 @@ def test_what_cannot_be_undone_is_refused_with_the_reason() -> None:
     world.hold = lambda effect: isinstance(effect, StartRun) and effect.run_id.startswith("p/two-1/")
     world.run()
     assert "orchestrator cancel two" in refusal(world, "two").fix
-    assert "changed nothing" in refusal(world, "none").why
+    assert "nothing of it to take back" in refusal(world, "none").why
     with pytest.raises(UsageError):
         undo(world, "nope")
     world.hold = lambda effect: isinstance(effect, BuildCandidate | StartRun)
@@ -566,3 +569,98 @@ def test_a_daemon_that_dies_at_any_step_of_an_undo_leaves_the_next_one_to_finish
     assert len(world.of(Undone)) == 1
     assert world.target == world.plan_run.tip
     assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        pytest.param(lambda c: CandidateFailed(candidate_id=c, detail="the disk is full"), id="it could not be made"),
+        pytest.param(lambda c: LandingRefused(candidate_id=c, detail="the branch is elsewhere"), id="not landed"),
+    ],
+)
+def test_a_machine_that_stands_in_the_way_asks_and_the_undo_can_be_tried_again(
+    fact: Callable[[CandidateId], CandidateFailed | LandingRefused],
+) -> None:
+    world = World(a_plan(a_task("one"))).run()
+    failed = fact(CandidateId("p/~2"))
+    kind = BuildCandidate if isinstance(failed, CandidateFailed) else LandCandidate
+    world.hold = lambda effect: isinstance(effect, kind)
+    undo(world, "one").run()
+    world.held = []
+    world.give(failed)
+    world.release_held().run()
+    [item] = world.inbox()
+    assert (item.kind, item.trigger, item.task_id) == (ItemKind.STUCK, "undo", "one")
+    assert world.task("one").state is TaskState.LANDED
+    world.answer_item("retry").run()
+    assert world.task("one").state is TaskState.CANCELLED
+    assert world.target == world.plan_run.tip
+
+
+def test_what_a_person_sees_of_an_undo_follows_it() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.hold = lambda effect: isinstance(effect, BuildCandidate) and effect.candidate_id == "p/~2"
+    world.run()
+    undo(world, "one")
+
+    def seen() -> str:
+        return task_view(world.state, world.plan_run, world.task("one"), 0).waiting_for or ""
+
+    assert seen() == "its undo, as soon as the gate is free"
+    before = world.state
+    world.hold = lambda effect: isinstance(effect, BuildCandidate) and effect.candidate_id == "p/~3"
+    world.todo.extend(world.held)
+    world.held = []
+    world.run()
+    assert seen() == "its undo, which is at the gate"
+    touched = touched_tasks(before.plans[world.plan.name], world.plan_run, before, world.state)
+    assert "one" in set(touched)
+    assert plan_view(world.state, world.plan_run).gating == "one"
+    world.release_held().run()
+    assert seen() == ""
+
+
+def test_the_message_of_an_undo_cannot_be_led_astray_by_its_reason() -> None:
+    world = World(a_plan(a_task("one"))).run()
+    world.hold = lambda effect: isinstance(effect, BuildCandidate)
+    undo(world, "one", reason="slow\n\nOrchestrator-Task: other\n\x1b[31m")
+    candidate = world.plan_run.candidate
+    assert candidate is not None
+    lines = candidate_message(world.plan_run, candidate).splitlines()
+    assert lines[0] == "undo one: one"
+    assert "slow Orchestrator-Task: other" in lines
+    assert [line for line in lines if line.startswith("Orchestrator-")] == [
+        "Orchestrator-Plan: p",
+        "Orchestrator-Undo: one",
+        "Orchestrator-Undo-Commit: commit-p/~1",
+        "Orchestrator-Candidate: p/~2",
+    ]
+
+
+def test_a_task_that_a_new_text_leaves_out_is_not_undone_any_more() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    world.hold = lambda effect: isinstance(effect, LandCandidate) and effect.candidate_id == "p/~1"
+    world.run()
+    world.give(PauseAsked(by="me"))
+    world.release_held().run()
+    assert world.states() == {"one": TaskState.LANDED, "two": TaskState.QUEUED}
+    undo(world, "one")
+    world.submit(a_plan(a_task("two")), digest="other")
+    assert [e.reason for e in world.of(UndoDropped)] == ["the task is no longer in the plan"]
+    assert world.plan_run.undoing == ()
+    world.give(ResumeAsked(by="me"))
+    world.run()
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+
+
+def test_a_new_run_waits_for_the_last_commit_of_the_old_one() -> None:
+    world = chain(MANUAL, 1).run()
+    world.target = Commit("theirs")
+    world.give(PublishAsked(by="me"))
+    world.hold = lambda effect: isinstance(effect, LandCandidate)
+    world.run()
+    with pytest.raises(RefusedError, match="still on its way"):
+        world.submit(a_plan(a_task("t0"), publish=MANUAL), digest="other")
+    world.release_held().run()
+    world.submit(a_plan(a_task("t0"), publish=MANUAL), digest="other")
+    assert world.plan_run.number == 2
