@@ -28,7 +28,13 @@ def busy_agents(run: PlanRun) -> Counter[str]:
 
 def holder_of(run: PlanRun, task_id: TaskId) -> TaskId | None:
     """A task that holds a file or shared name that this one needs; None when all are free."""
-    return next((other for other in sorted(run.rivals.get(task_id, ())) if run.tasks[other].holds), None)
+    return next((other for other in sorted(run.rivals.get(task_id, ())) if _keeps(run, run.tasks[other])), None)
+
+
+def _keeps(run: PlanRun, task: TaskRun) -> bool:
+    """Whether what is reserved for a task is out of reach of others."""
+    # one that was sent back and whose dependency was undone since cannot start: the dependency may need its files
+    return task.holds and not (task.state is TaskState.PENDING and missing_dependencies(run, task))
 
 
 def missing_dependencies(run: PlanRun, task: TaskRun) -> tuple[TaskId, ...]:

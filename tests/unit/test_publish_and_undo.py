@@ -664,3 +664,15 @@ def test_a_new_run_waits_for_the_last_commit_of_the_old_one() -> None:
     world.release_held().run()
     world.submit(a_plan(a_task("t0"), publish=MANUAL), digest="other")
     assert world.plan_run.number == 2
+
+
+def test_a_dependant_that_was_sent_back_does_not_keep_the_files_that_its_undone_dependency_needs() -> None:
+    world = World(a_plan(a_task("one", files=["a.py"]), a_task("two", files=["a.py"], depends_on=(TaskId("one"),))))
+    world.conflicts["two"] = [("a.py",)]
+    world.run()
+    undo(world, "one").run()
+    retry(world, "one").run()
+    assert world.task("one").state is TaskState.PENDING, "somebody is asked about 'two', whose branch may go on"
+    world.answer_item("send_back").run()
+    assert world.states() == {"one": TaskState.LANDED, "two": TaskState.LANDED}
+    assert world.overlap_seen == []
