@@ -501,5 +501,5 @@ def test_what_is_confirmed_says_when_the_target_moves(
     world: World, mode: PublishMode, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.assessment = an_assessment(a_plan_text(publish=mode))
-    assert run(world, "plan", "check", "auth.yaml") == 0
+    assert run(world, "plan", "check", "plans/auth.yaml") == 0
     assert f"lands on main, which {words} (publish: {mode})" in capsys.readouterr().out
