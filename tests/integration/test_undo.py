@@ -59,7 +59,6 @@ async def test_everything_that_a_task_did_is_taken_back_by_one_commit_with_one_p
     body = desk.user.ours("log", "-1", "--format=%B%an <%ae>", found.commit)
     assert body.startswith(MESSAGE)
     assert body.endswith("Ada Löve <ada@example.org>")
-    assert desk.user.ours("rev-parse", f"refs/candidates/{found.commit}") == found.commit
     assert await desk.repository.land(PLAN, found.commit, desk.tip) is None
 
 
