@@ -98,6 +98,11 @@ def is_settled(run: PlanRun) -> bool:
     return True
 
 
+def _how(task: TaskRun) -> str:
+    """The state of a task in words."""
+    return task.state.value if task.undo is None else "being undone"
+
+
 def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
     """In words: what a pending task waits for. Nothing when it is about to start."""
     if missing := missing_dependencies(run, task):
@@ -105,11 +110,10 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
         if dead is not None:
             yield f"'{dead}' is {run.tasks[dead].state}, so this cannot start (`orchestrator retry {dead}` would help)"
         for dependency in missing:
-            undone = run.tasks[dependency].undo is not None
-            yield f"depends on '{dependency}', which is {'being undone' if undone else run.tasks[dependency].state}"
+            yield f"depends on '{dependency}', which is {_how(run.tasks[dependency])}"
         return
     if (holder := holder_of(run, task.task.id)) is not None:
-        yield f"'{holder}' ({run.tasks[holder].state}) holds files or shared things that this task needs"
+        yield f"'{holder}' ({_how(run.tasks[holder])}) holds files or shared things that this task needs"
     if run.phase is PlanPhase.PAUSED:
         yield "the plan is paused (`orchestrator resume`)"
     if state.drain is not Drain.NO:

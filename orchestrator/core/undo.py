@@ -10,6 +10,7 @@ from orchestrator.model.errors import ConfirmationNeeded, NothingError, RefusedE
 from orchestrator.model.event import (
     CandidateRequested,
     Escalated,
+    ItemWithdrawn,
     PublishRequested,
     UndoHeld,
     Undone,
@@ -17,7 +18,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.fact import UndoAsked
 from orchestrator.model.ids import Commit, TaskId, candidate_id
-from orchestrator.model.item import Item
+from orchestrator.model.item import Item, ItemKind
 from orchestrator.model.plan import PublishMode
 from orchestrator.model.run import IN_PROGRESS, Candidate, PlanPhase, PlanRun, TaskRun, TaskState
 
@@ -71,6 +72,9 @@ def undo(draft: Draft, fact: UndoAsked) -> None:
             why="; ".join(others),
             fix=f"they stay as they are, only '{fact.task_id}' is taken back: orchestrator undo {fact.task_id} --yes",
         )
+    for item in escalation.plan_items(draft.state, plan.id, ItemKind.INCOMPLETE):
+        why = f"'{fact.task_id}' is being undone"  # it is asked anew, about what is so then
+        draft.record(ItemWithdrawn(plan_id=plan.id, task_id=None, item_id=item.id, reason=why))
     reason = " ".join(printable(fact.reason).split())  # one line, in the commit and wherever it is told
     draft.record(UndoRequested(plan_id=plan.id, task_id=fact.task_id, by=fact.by, reason=reason))
 

@@ -439,7 +439,7 @@ def test_nothing_that_depends_on_it_or_meets_its_files_starts_while_it_is_undone
     assert "meets" not in started
     assert "top" not in started
     waits = {t: next(waits_for(world.state, world.plan_run, world.task(t)), "") for t in ("meets", "top")}
-    assert waits["meets"].startswith("'one' (landed) holds files")
+    assert waits["meets"].startswith("'one' (being undone) holds files")
     assert waits["top"] == "depends on 'one', which is being undone"
     world.run()
     world.release_held().run()
@@ -676,3 +676,16 @@ def test_a_dependant_that_was_sent_back_does_not_keep_the_files_that_its_undone_
     world.answer_item("send_back").run()
     assert world.states() == {"one": TaskState.LANDED, "two": TaskState.LANDED}
     assert world.overlap_seen == []
+
+
+def test_what_is_missing_is_asked_anew_after_an_undo() -> None:
+    world = World(a_plan(a_task("one"), a_task("two"), a_task("three")))
+    world.scripts["two"] = [Script(exit=CRASH)] * 4
+    world.run().answer_item("give_up").run()
+    assert world.inbox()[0].title.startswith("1 of 3 tasks did not land")
+    undo(world, "one").run()
+    [item] = world.inbox()
+    assert item.title.startswith("2 of 3 tasks did not land")
+    assert "'one' is cancelled: undone" in item.context
+    world.answer_item("publish").run()
+    assert world.target == world.plan_run.tip
