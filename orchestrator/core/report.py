@@ -65,6 +65,8 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
             return f"the merge queue, behind {', '.join(before)}" if before else "the gate"
         case TaskState.LANDED if task.undo is not None:
             at_gate_now = run.candidate is not None and run.candidate.undoes == task.task.id
+            if not at_gate_now and run.phase is PlanPhase.PAUSED:
+                return "its undo, when the plan is resumed"
             return "its undo, which is at the gate" if at_gate_now else "its undo, as soon as the gate is free"
         case TaskState.GATING:
             running = run.candidate.run_id if run.candidate else None

@@ -607,6 +607,9 @@ def test_what_a_person_sees_of_an_undo_follows_it() -> None:
         return task_view(world.state, world.plan_run, world.task("one"), 0).waiting_for or ""
 
     assert seen() == "its undo, as soon as the gate is free"
+    world.give(PauseAsked(by="me"))
+    assert seen() == "its undo, when the plan is resumed"
+    world.give(ResumeAsked(by="me"))
     before = world.state
     world.hold = lambda effect: isinstance(effect, BuildCandidate) and effect.candidate_id == "p/~3"
     world.todo.extend(world.held)
