@@ -236,6 +236,12 @@ class Repository(Protocol):
         """A commit with parents (`parent`, `other`) and their merge as its tree; no checkout."""
         ...
 
+    async def revert_candidate(
+        self, parent: Commit, undone: Commit, *, message: str, at: datetime
+    ) -> Merged | Conflict:
+        """A commit on `parent` that takes back what `undone` changed against its first parent; no checkout."""
+        ...
+
     async def checkout(self, candidate: CandidateId, commit: Commit, *, keep: Sequence[str] = ()) -> Workspace:
         """A tree of exactly that commit, in a small repository of its own, detached.
 

@@ -113,7 +113,7 @@ class SubmitPlan(Message):
 class Action(Message):
     """Anything else that a person asks for."""
 
-    verb: Literal["pause", "resume", "cancel", "retry", "answer", "publish", "stop"]
+    verb: Literal["pause", "resume", "cancel", "retry", "answer", "publish", "undo", "stop"]
     by: str
     plan: str | None = None  #: None: the one that is worked on
     task: str | None = None
@@ -121,6 +121,7 @@ class Action(Message):
     choice: str = ""
     text: str = ""
     reason: str = ""
+    accepted: bool = False  #: `undo`: although others have built on it
     mode: Literal["drain", "now", "detach"] = "drain"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -38,6 +39,32 @@ def merge_candidate(
 
     No reference leads to it before it lands: `repo.git` is never pruned.
     """
+    tree = _merged_tree(repositories, parent, other)
+    if isinstance(tree, Conflict):
+        return tree
+    return _committed(repositories, takeover, tree, (parent, other), message=message, at=at)
+
+
+def revert_candidate(
+    repositories: Repositories, takeover: Takeover, parent: Commit, undone: Commit, *, message: str, at: datetime
+) -> Merged | Conflict:
+    """What `undone` changed against its first parent, taken back on `parent`, as a commit with that one parent.
+
+    It is a merge with a commit that stands on `undone` and has the tree from before it, which every git that has
+    `merge-tree` can do; naming the base of a merge is newer.
+    """
+    before = repositories.ours.run("rev-parse", "--verify", "--end-of-options", f"{undone}^1^{{tree}}").line
+    env = signed_at(takeover.identity_environment, "@0 +0000")
+    inverse = repositories.ours.with_(env=env).run("commit-tree", before, "-p", undone, "-F", "-", stdin=b"undo\n").line
+    tree = _merged_tree(repositories, parent, Commit(inverse))
+    if isinstance(tree, Conflict):
+        # nobody can look that commit up
+        return replace(tree, detail=tree.detail.replace(inverse, f"{undone[:12]}~1"))
+    return _committed(repositories, takeover, tree, (parent,), message=message, at=at)
+
+
+def _merged_tree(repositories: Repositories, parent: Commit, other: Commit) -> str | Conflict:
+    """The tree of the merge of two commits, without a checkout."""
     ours = repositories.ours
     with tempfile.TemporaryDirectory(dir=repositories.scratch) as folder:
         _lay_out_attributes(ours, parent, Path(folder))
@@ -52,24 +79,33 @@ def merge_candidate(
         files = [(path, _places(ours, result.tree, path)) for path in result.conflicted]
         paths = tuple(shown(path) for path in result.conflicted)
         return Conflict(paths=paths, detail=conflict_text(result, files))
-    changes = raw_changes(
-        ours.run("diff-tree", "-r", "--no-renames", "--raw", "--no-abbrev", "-z", parent, result.tree).out
-    )
+    changes = changes_between(ours, parent, result.tree)
     clashes = _clashes(ours, changes, result.tree)
     if clashes:
         told = [f"{shown(new)} and {shown(old)} are one file where letter case does not count" for new, old in clashes]
         paths = tuple(dict.fromkeys(path for pair in clashes for path in pair))
         return Conflict(paths=tuple(shown(path) for path in paths), detail="\n".join(told))
-    env = signed_at(takeover.identity_environment, f"{int(at.timestamp())} +0000")
-    commit = Commit(
-        ours.with_(env=env)
-        .run("commit-tree", result.tree, "-p", parent, "-p", other, "-F", "-", stdin=message.encode())
-        .line
-    )
-    ours.born(commit, (parent, other), result.tree)
     if not any(_is_attributes(change.path) for change in changes):
-        ours.remember(("attributes", commit), attributes_of(ours, parent))
-    return Merged(commit=commit, tree=result.tree)
+        ours.remember(("attributes", result.tree), attributes_of(ours, parent))
+    return result.tree
+
+
+def _committed(
+    repositories: Repositories,
+    takeover: Takeover,
+    tree: str,
+    parents: tuple[Commit, ...],
+    *,
+    message: str,
+    at: datetime,
+) -> Merged:
+    """A commit of that tree."""
+    ours = repositories.ours
+    env = signed_at(takeover.identity_environment, f"{int(at.timestamp())} +0000")
+    named = [word for parent in parents for word in ("-p", parent)]
+    commit = Commit(ours.with_(env=env).run("commit-tree", tree, *named, "-F", "-", stdin=message.encode()).line)
+    ours.born(commit, parents, tree)
+    return Merged(commit=commit, tree=tree)
 
 
 def signed_at(identity: Mapping[str, str], when: str) -> dict[str, str]:
@@ -92,7 +128,7 @@ def attributes_of(ours: Git, commit: Commit) -> tuple[Entry, ...]:
         entries = tree_entries(ours.run("ls-tree", "-r", "-z", "--full-tree", commit).out)
         return tuple(e for e in entries if _is_attributes(e.path) and e.mode in {"100644", "100755"})
 
-    return ours.recall(("attributes", commit), looked_up)
+    return ours.recall(("attributes", ours.tree_of(commit)), looked_up)
 
 
 def _is_attributes(path: str) -> bool:

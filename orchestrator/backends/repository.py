@@ -179,6 +179,15 @@ class GitRepository:
             lambda: candidates.merge_candidate(self._repositories, self._taken(), parent, other, message=message, at=at)
         )
 
+    async def revert_candidate(
+        self, parent: Commit, undone: Commit, *, message: str, at: datetime
+    ) -> Merged | Conflict:
+        return await self._in_thread(
+            lambda: candidates.revert_candidate(
+                self._repositories, self._taken(), parent, undone, message=message, at=at
+            )
+        )
+
     async def land(self, plan: PlanId, new: Commit, old: Commit) -> Moved | None:
         return await self._in_thread(lambda: candidates.land(self._repositories, plan, new, old))
 

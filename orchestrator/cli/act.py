@@ -7,12 +7,12 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.cli.session import Answer, Session
-from orchestrator.model.errors import RefusedError
+from orchestrator.model.errors import NoDaemonError, RefusedError
 
 if TYPE_CHECKING:
     from orchestrator.wire import Accepted, SubmitPlan
 
-Verb = Literal["pause", "resume", "cancel", "retry", "answer", "publish", "stop"]
+Verb = Literal["pause", "resume", "cancel", "retry", "answer", "publish", "undo", "stop"]
 
 
 def person() -> str:
@@ -44,6 +44,11 @@ def ask_daemon(session: Session, verb: Verb, *, done: str, **details: Any) -> An
     door = session.connect(session.place())
     try:
         accepted = door.act(Action(verb=verb, by=person(), **details))
+    except NoDaemonError as error:
+        if session.daemon_pid() is None and verb != "stop":
+            # without --detach `start` follows, and refuses to when the plan is over
+            error.fix = f"start it, then ask again: {session.command_line('start', '--detach')}"
+        raise
     finally:
         door.close()
     return said(accepted, done)

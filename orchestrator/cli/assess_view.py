@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.words import AMBER, cell, counted, grid, indented, joined, length, line, told
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
-from orchestrator.model.plan import Check, FileSet, Plan, Task
+from orchestrator.model.plan import Check, FileSet, Plan, PublishMode, Task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +36,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
     if plan is None:
         yield from problem_lines(found.errors, "red")
         return
-    yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, published: {plan.publish.value}")
+    yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, {publish_word(plan)}")
     if before is not None:
         yield from difference_lines(before, plan)
     yield cell("")
@@ -55,6 +55,17 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
         yield from problem_lines(rest, AMBER)
     yield cell("")
     yield from verdict_lines(found, plan)
+
+
+def publish_word(plan: Plan) -> str:
+    """When the user's own branch moves, in words."""
+    match plan.publish:
+        case PublishMode.END:
+            return f"which moves once, when everything has landed (publish: {plan.publish.value})"
+        case PublishMode.EACH:
+            return f"which moves after every task that lands (publish: {plan.publish.value})"
+        case PublishMode.MANUAL:
+            return f"which moves only when you say `orchestrator publish` (publish: {plan.publish.value})"
 
 
 def problem_lines(problems: Sequence[Problem], style: str) -> Iterable[RenderableType]:

@@ -1,4 +1,4 @@
-"""`pause`, `resume`, `cancel`, `retry`, `publish`, `stop`: what a person may ask of the daemon."""
+"""`pause`, `resume`, `cancel`, `retry`, `publish`, `undo`, `stop`: what a person may ask of the daemon."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from orchestrator.cli import rows
 from orchestrator.cli.act import ask_daemon
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import OptionalTask, PlanOption, TaskArgument, verb
+from orchestrator.core.terminal import printable
 from orchestrator.model.errors import ConfirmationNeeded, NoDaemonError, UsageError
+from orchestrator.model.run import TaskState
+from orchestrator.model.view import TaskView
 
 #: How long `stop` waits for the daemon to be gone before it leaves it to itself.
 GONE_WITHIN_S = {"drain": 1.0, "now": 30.0, "detach": 30.0}
@@ -46,9 +49,11 @@ def cancel(
             fix="name one task: orchestrator cancel TASK, or everything: orchestrator cancel --all",
         )
     if task is not None:
-        chosen, name = _task(session, task, plan)
-        done = f"'{name}' is cancelled; its work is kept."
-        return ask_daemon(session, "cancel", plan=chosen, task=name, reason=reason, done=done)
+        chosen, view = _view(session, task, plan)
+        done = f"'{view.id}' is cancelled; its work is kept."
+        if view.state is TaskState.LANDED:  # refused unless it is being undone
+            done = f"'{view.id}' stays landed; it is not undone."
+        return ask_daemon(session, "cancel", plan=chosen, task=view.id, reason=reason, done=done)
     whole = rows.chosen_plan(rows.plans(session.ledger()), plan).name if plan is not None else None
     if session.may_ask:
         said = session.question("Cancel the whole plan? Agents that run are ended, their work is kept. [y]es / [N]o: ")
@@ -60,15 +65,48 @@ def cancel(
 
 @verb
 def retry(session: Session, task: TaskArgument, plan: PlanOption = None) -> Answer:
-    """Try a task again that failed or was cancelled, with all counts at zero."""
-    chosen, name = _task(session, task, plan)
-    return ask_daemon(session, "retry", plan=chosen, task=name, done=f"'{name}' will be tried again.")
+    """Try a task again that failed, was cancelled or was undone, with all counts at zero."""
+    chosen, view = _view(session, task, plan)
+    return ask_daemon(session, "retry", plan=chosen, task=view.id, done=f"'{view.id}' will be tried again.")
 
 
 @verb
 def publish(session: Session) -> Answer:
     """Move the target branch to what has landed so far."""
     return ask_daemon(session, "publish", done="Publishing what has landed; see `orchestrator status`.")
+
+
+@verb
+def undo(
+    session: Session,
+    task: TaskArgument,
+    reason: Annotated[str, typer.Option("--reason", metavar="R", help="For the commit message and the record.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Although other tasks have built on it.")] = False,
+    plan: PlanOption = None,
+) -> Answer:
+    """Take back what a task landed, by a commit of its own that passes the checks like any other."""
+    chosen, view = _view(session, task, plan)
+    name = view.id
+    reason = printable(reason)  # bytes that are no text do not travel
+    done = f"'{name}' is taken back as soon as the checks are green without it; see `orchestrator status {name}`."
+    try:
+        return ask_daemon(session, "undo", plan=chosen, task=name, reason=reason, accepted=yes, done=done)
+    except ConfirmationNeeded as error:
+        error.fix = f"only '{name}' is taken back, the others stay: {_again(session, name, reason)}"
+        if not session.may_ask:
+            raise
+        from orchestrator.cli.words import cell
+
+        lines = (cell(f"  {line}") for line in error.why.split("; "))  # paths in them are named by agents
+        session.say(cell(f"Other tasks have built on '{name}':"), *lines, talk=True)
+        said = session.question(f"Take back only '{name}', and leave the others as they are? [y]es / [N]o: ")
+        if said.lower() not in {"y", "yes"}:
+            raise ConfirmationNeeded("nothing was undone", why="the answer was not yes") from None
+        return ask_daemon(session, "undo", plan=chosen, task=name, reason=reason, accepted=True, done=done)
+
+
+def _again(session: Session, task: str, reason: str) -> str:
+    return session.command_line("undo", task, *(["--reason", reason] if reason else []), "--yes")
 
 
 @verb
@@ -112,8 +150,8 @@ def _wait_until_gone(session: Session, within_s: float) -> bool:
     return session.daemon_pid() is None
 
 
-def _task(session: Session, typed: str, plan: str | None) -> tuple[str | None, str]:
+def _view(session: Session, typed: str, plan: str | None) -> tuple[str | None, TaskView]:
     """The plan, when one was named, and the task that was meant."""
     reader = session.ledger()
     chosen = rows.chosen_plan(rows.plans(reader), plan).name
-    return chosen if plan is not None else None, rows.chosen_task(rows.tasks(reader, chosen), typed).id
+    return chosen if plan is not None else None, rows.chosen_task(rows.tasks(reader, chosen), typed)

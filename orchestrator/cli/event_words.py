@@ -25,7 +25,7 @@ HEADLINES = frozenset(
         "review_asked", "review_decided", "backoff_started", "sent_back", "escalated", "answered", "item_withdrawn",
         "task_failed", "task_cancelled", "task_reopened", "task_added", "gate_passed", "gate_failed",
         "conflict_found", "landed", "lane_overdue", "synced", "sync_held", "published", "publish_held",
-        "effect_abandoned",
+        "undo_requested", "undo_held", "undo_dropped", "undone", "effect_abandoned",
     }
 )  # fmt: skip
 
@@ -145,6 +145,10 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "landed": lambda d: f"landed as {short(d['commit'])}" if d.get("commit") else "done, nothing had to be changed",
     "sync_held": lambda d: f"the target's {short(d.get('target'))} cannot be taken in as it is",
     "synced": lambda d: f"took in the target's {short(d.get('target'))}",
+    "undo_requested": lambda d: f"to be undone{_by(d)}{_reason(d)}",
+    "undo_held": lambda d: f"not undone: {d.get('why', '')}",
+    "undo_dropped": lambda d: f"stays landed, not undone{_reason(d)}",
+    "undone": lambda d: f"undone by {short(d.get('commit'))}, which takes {short(d.get('undone'))} back{_reason(d)}",
     "publish_began": lambda d: f"publishing {short(d.get('commit'))}",
     "publish_requested": lambda d: f"the target is to be moved{_by(d)}",
     "sync_released": lambda d: "the target is taken in once more",

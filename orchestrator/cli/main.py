@@ -55,6 +55,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("inbox show", "one of them with its context", "inbox show i4"),
             ("answer", "choose", "answer i4 retry --text 'the fixture is in tests/data'"),
             ("publish", "move the target branch to what has landed", "publish"),
+            ("undo", "take back what a task landed, through the checks", "undo api --reason 'breaks the old clients'"),
         ),
     ),
     (
@@ -177,6 +178,7 @@ _add(app, "resume", control.resume)
 _add(app, "cancel", control.cancel)
 _add(app, "retry", control.retry)
 _add(app, "publish", control.publish)
+_add(app, "undo", control.undo)
 _add(app, "stop", control.stop)
 _config = _group("config", "The settings in force.")
 _add(_config, "config show", config.show)

@@ -85,7 +85,7 @@ def target_line(plan: PlanView) -> str:
 
     if plan.published is None:
         return f"{plan.target} has not been moved"
-    if plan.published == plan.tip:
+    if not plan.unpublished:
         return f"{plan.target} was moved to {short(plan.published)}"
     return f"{plan.target} was moved to {short(plan.published)}; what landed since is only on {short_branch(plan)}"
 
@@ -172,10 +172,9 @@ def next_steps(
     for task in [task for task in tasks if task.failed and task.id not in asked][:3]:
         steps.append((session.command_line("logs", task.id), f"what {task.id} printed"))
         steps.append((session.command_line("retry", task.id), f"try {task.id} again"))
-    if plan.tip and plan.tip != plan.published and (over or plan.publish == "manual"):
-        if any(task.state is TaskState.LANDED and task.landed_commit for task in tasks):
-            steps.append((f"git log --first-parent {plan.target}..{short_branch(plan)}", "see what has landed"))
-            steps.append((session.command_line("publish"), f"move {plan.target} to what has landed"))
+    if plan.unpublished and plan.state is not PlanPhase.CANCELLED and (over or plan.publish == "manual"):
+        steps.append((f"git log --first-parent {plan.target}..{short_branch(plan)}", "see what has landed"))
+        steps.append((session.command_line("publish"), f"move {plan.target} to what has landed"))
     elif plan.published:
         steps.append((f"git log --first-parent {plan.target}", "see what came in"))
     if plan.state is PlanPhase.RUNNING and daemon_running:

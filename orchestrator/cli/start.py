@@ -92,7 +92,7 @@ def start(
                 f"{flag} belongs to a plan, and none is named",
                 fix=session.command_line("start", "PLAN", *changes),
             )
-        return _go_on(session, flags, _unfinished(session))
+        return _go_on(session, flags, _unfinished(session, or_over=detach))
     found, overrides, path = assess(session, plan, parallel=parallel, agent=agent, isolation=isolation)
     if found.plan is None or found.errors:
         return Answer(data=check_data(found), error=PlanError(problems=found.errors))
@@ -222,13 +222,16 @@ def _text_under_way(session: Session, known: PlanView | None) -> Plan | None:
     return load(PlanText, confirmed[-1].data["plan"]) if confirmed else None
 
 
-def _unfinished(session: Session) -> PlanView:
-    """The plan to go on with. Raises: NothingError, with plan files that could be started."""
+def _unfinished(session: Session, *, or_over: bool = False) -> PlanView:
+    """The plan to go on with; with `or_over` one that is over will do, for a daemon that can publish, undo and retry.
+
+    Raises: NothingError, with plan files that could be started.
+    """
     reader = _ledger(session)
     known = rows.plans(reader) if reader is not None else []
     unfinished = [plan for plan in known if not rows.is_over(plan)]
-    if unfinished:
-        return rows.chosen_plan(unfinished)
+    if unfinished or (or_over and known):
+        return rows.chosen_plan(unfinished or known)
     from orchestrator.cli.status import plan_files
 
     files = plan_files(session)
@@ -283,7 +286,7 @@ def _run(session: Session, flags: Flags, name: str, submission: SubmitPlan | Non
         hand_in(session, submission)
     reader = session.ledger()
     if flags.detach:
-        return _state(session, reader, name, page=lambda: _going(session, name))
+        return _state(session, reader, name, page=lambda: _going(session, reader, name))
     from orchestrator.cli.follow import follow
 
     return follow(session, reader, name, exit_when_blocked=flags.exit_when_blocked, after_seq=after_seq)
@@ -349,8 +352,12 @@ def _state(
     return Answer(data=data, page=page, error=error)
 
 
-def _going(session: Session, name: str) -> Iterable[RenderableType]:
+def _going(session: Session, reader: LedgerReader, name: str) -> Iterable[RenderableType]:
     from orchestrator.cli.words import cell
 
-    yield cell(f"{name} is under way; the daemon is process {session.daemon_pid()}.")
-    yield cell(f"  follow: {session.command_line('start')}    look: {session.command_line('status')}")
+    plan = rows.chosen_plan(rows.plans(reader), name)
+    over = rows.is_over(plan)
+    where = f"is {plan.state}" if over else "is under way"
+    follow = "" if over else f"follow: {session.command_line('start')}    "
+    yield cell(f"{name} {where}; the daemon is process {session.daemon_pid()}.")
+    yield cell(f"  {follow}look: {session.command_line('status')}")

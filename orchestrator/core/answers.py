@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core import publish
+from orchestrator.core import publish, undo
 from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
 from orchestrator.core.overlap import covers
@@ -21,6 +21,8 @@ from orchestrator.model.event import (
     TaskAdded,
     TaskFailed,
     TaskQueued,
+    UndoDropped,
+    UndoRequested,
 )
 from orchestrator.model.fact import AnswerGiven
 from orchestrator.model.ids import TaskId
@@ -113,6 +115,14 @@ def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact:
         return
     if item.kind is ItemKind.QUESTION:
         _answered_question(draft, plan, item, task, fact)
+        return
+    if item.trigger == undo.TRIGGER:
+        if fact.choice == "retry" and task.undo is not None:
+            draft.record(
+                UndoRequested(plan_id=plan.id, task_id=task_id, by=fact.by, reason=fact.text or task.undo.reason)
+            )
+        elif task.undo is not None:
+            draft.record(UndoDropped(plan_id=plan.id, task_id=task_id, reason=fact.text or f"dropped by {fact.by}"))
         return
     match fact.choice:
         case "retry" if item.kind is ItemKind.STUCK and task.hand_off is not None:

@@ -23,6 +23,8 @@ DONE = Option(id="done", label="It is done", effect="what depends on it may star
 PUBLISH = Option(id="publish", label="Publish what has landed", effect="the target moves to the plan's branch")
 LEAVE = Option(id="leave", label="Leave it", effect="the target stays where it is; the plan's branch keeps the work")
 
+UNDO_RETRY = Option(id="retry", label="Try again", effect="it is taken back on top of what has landed by then")
+UNDO_DROP = Option(id="drop", label="Do not undo it", effect="the task stays landed, as it is")
 
 WORDS = {
     FailureKind.PREPARE: "its tree could not be made ready",
@@ -218,6 +220,73 @@ def human_task(state: State, run: PlanRun, task: TaskRun, now: datetime) -> Item
         context=task.task.prompt,
         options=(DONE, GIVE_UP, CANCEL),
         priority=task.task.priority,
+        asked_at=now,
+    )
+
+
+def undo_conflict(
+    state: State,
+    run: PlanRun,
+    task: TaskRun,
+    candidate: CandidateId,
+    paths: tuple[str, ...],
+    detail: str,
+    now: datetime,
+) -> Item:
+    later = sorted(
+        other.task.id
+        for other in run.tasks.values()
+        if other is not task and other.state is TaskState.LANDED and other.hand_off
+        if set(other.hand_off.changed) & set(paths)
+    )
+    tasks = ", ".join(f"'{t}'" for t in later) or "no task of this plan"
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.CONFLICT,
+        trigger="undo",
+        plan_id=run.id,
+        task_id=task.task.id,
+        candidate_id=candidate,
+        title=f"taking '{task.task.id}' back conflicts with what landed later",
+        context=(
+            f"changed since it landed: {', '.join(paths)}; landed tasks that touched them too: {tasks}\n"
+            f"a way out: undo those first, have a new task take it back, or revert {task.landed_commit} on "
+            f"'{run.plan.target}' yourself, which is then taken in\n\n{detail}"
+        ),
+        paths=paths,
+        options=(UNDO_RETRY, UNDO_DROP),
+        priority=75,
+        asked_at=now,
+    )
+
+
+def undo_red(state: State, run: PlanRun, task: TaskRun, candidate: CandidateId, detail: str, now: datetime) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.WORK_FAILED,
+        trigger="undo",
+        plan_id=run.id,
+        task_id=task.task.id,
+        candidate_id=candidate,
+        title=f"without '{task.task.id}' the checks are red",
+        context=f"it was not taken back: {detail}",
+        options=(UNDO_RETRY, UNDO_DROP),
+        priority=75,
+        asked_at=now,
+    )
+
+
+def undo_stuck(state: State, run: PlanRun, task: TaskRun, what: str, detail: str, now: datetime) -> Item:
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.STUCK,
+        trigger="undo",
+        plan_id=run.id,
+        task_id=task.task.id,
+        title=f"'{task.task.id}' could not be taken back: {what}",
+        context=detail,
+        options=(UNDO_RETRY, UNDO_DROP),
+        priority=75,
         asked_at=now,
     )
 

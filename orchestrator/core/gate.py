@@ -5,7 +5,7 @@ One candidate at a time. What lands is the very commit that was tested.
 
 from __future__ import annotations
 
-from orchestrator.core import escalation
+from orchestrator.core import escalation, undo
 from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
 from orchestrator.core.publish import hold_publish
@@ -41,11 +41,15 @@ from orchestrator.model.ids import CandidateId, Commit, candidate_id
 from orchestrator.model.run import Candidate, CandidateStage, Drain, PlanPhase, PlanRun, State
 
 MAX_SYNCS = 5  #: in a row, while publishing: a target that moves faster than its checks run needs a person
+#: phases in which nothing is taken to the gate but what publishing needs, which a person asked for
+_PUBLISHES = frozenset({PlanPhase.FINISHED, PlanPhase.PAUSED})
 MAX_CHECK_RUNS = 3  #: of one check whose supervisor was lost
 
 
 def candidate_message(plan: PlanRun, candidate: Candidate) -> str:
     """The message of a candidate commit: one line, then trailers that tell where it came from."""
+    if candidate.undoes is not None:
+        return undo.undo_message(plan, candidate, candidate.undoes)
     if candidate.task_id is None:
         return (
             f"merge {plan.plan.target} into {plan.id}\n\n"
@@ -66,7 +70,7 @@ def candidate_message(plan: PlanRun, candidate: Candidate) -> str:
 def may_gate(state: State, plan: PlanRun) -> bool:
     """Whether a new candidate may be begun now."""
     return (
-        (plan.phase is PlanPhase.RUNNING or (plan.phase is PlanPhase.FINISHED and plan.publish_asked))
+        (plan.phase is PlanPhase.RUNNING or (plan.phase in _PUBLISHES and plan.publish_asked))
         and state.drain is not Drain.NOW
         and plan.tip is not None
         and plan.candidate is None
@@ -144,7 +148,8 @@ def drop(draft: Draft, plan: PlanRun, reason: str, *, requeued: bool) -> None:
 def target_moved(draft: Draft, fact: TargetMoved) -> None:
     plan = draft.plan(fact.plan_id)
     if plan.candidate is not None:
-        if plan.candidate.stage is CandidateStage.BUILDING:  # else it is the late word on an earlier one
+        # else it is the late word on an earlier one; an undo never looks at the target
+        if plan.candidate.stage is CandidateStage.BUILDING and plan.candidate.undoes is None:
             drop(draft, plan, f"'{plan.plan.target}' moved", requeued=True)
             begin_sync(draft, draft.plan(plan.id), fact.target)
     elif plan.publishing and plan.phase is PlanPhase.CANCELLED:
@@ -247,6 +252,9 @@ def red(draft: Draft, plan: PlanRun, candidate: Candidate, run: Run, exit: RunEx
     if candidate.task_id is not None:
         task_failed(draft, plan, candidate.task_id, FailureKind.CHECKS_RED, what)
         return
+    if candidate.undoes is not None:
+        undo.undo_red(draft, plan, candidate, what)
+        return
     draft.record(SyncHeld(plan_id=plan.id, target=candidate.other))
     item = escalation.sync_red(draft.state, plan, candidate.id, what, draft.now)
     draft.record(Escalated(plan_id=plan.id, task_id=None, item=item, holds_task=False))
@@ -267,7 +275,9 @@ def candidate_conflicted(draft: Draft, fact: CandidateConflicted) -> None:
     )
     drop(draft, plan, "conflict", requeued=False)
     plan = draft.plan(plan.id)
-    if candidate.task_id is not None:
+    if candidate.undoes is not None:
+        undo.undo_conflicted(draft, plan, candidate, fact.paths, fact.detail)
+    elif candidate.task_id is not None:
         task = plan.tasks[candidate.task_id]
         item = escalation.conflict(draft.state, plan, task, candidate.id, fact.paths, fact.detail, draft.now)
         draft.record(Escalated(plan_id=plan.id, task_id=candidate.task_id, item=item, holds_task=True))
@@ -293,6 +303,9 @@ def could_not(draft: Draft, candidate: CandidateId, what: str, detail: str) -> N
         drop(draft, plan, what, requeued=False)
     draft.ask(RemoveTree(plan_id=plan.id, owner=at_gate.id))
     plan = draft.plan(plan.id)
+    if at_gate.undoes is not None:
+        undo.undo_stuck(draft, plan, at_gate, what, detail)
+        return
     task = plan.tasks[at_gate.task_id] if at_gate.task_id else None
     if task is None:
         draft.record(SyncHeld(plan_id=plan.id, target=at_gate.other))
@@ -317,6 +330,8 @@ def candidate_landed(draft: Draft, fact: CandidateLanded) -> None:
         draft.record(Landed(plan_id=plan.id, task_id=candidate.task_id, candidate_id=candidate.id, commit=fact.commit))
         if attempt is not None:
             draft.ask(RemoveTree(plan_id=plan.id, owner=attempt, landed=True))
+    elif candidate.undoes is not None:
+        undo.undo_landed(draft, plan, candidate, fact.commit)
     else:
         draft.record(Synced(plan_id=plan.id, candidate_id=candidate.id, commit=fact.commit, target=candidate.other))
     draft.ask(

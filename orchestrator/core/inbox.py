@@ -57,6 +57,8 @@ def answered(state: State, event: Answered, at: datetime) -> State:
         plan = state.plans[event.plan_id]
         told = (*plan.tasks[event.task_id].answers, f"you asked: {item.context}\nthe answer: {said}")
         state = plan_with(state, task_with(plan, event.task_id, answers=told))
+    if item.kind is ItemKind.PUBLISH_REFUSED and event.choice == "leave":
+        state = plan_with(state, replace(state.plans[event.plan_id], publish_left=True))
     return free_item(state, event.plan_id, event.task_id, event.item_id, at)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core import answers, attempts, escalation, gate, lanes, publish, requests
+from orchestrator.core import answers, attempts, escalation, gate, lanes, publish, requests, undo
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.schedule import next_start
 from orchestrator.model.attempt import AttemptState, RunState
@@ -59,6 +59,7 @@ from orchestrator.model.fact import (
     StopAsked,
     TargetMoved,
     TargetRead,
+    UndoAsked,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
@@ -99,6 +100,8 @@ def _follow(draft: Draft, fact: Fact) -> None:
             answers.answer(draft, fact)
         case PublishAsked():
             requests.publish_now(draft, fact)
+        case UndoAsked():
+            requests.take_back(draft, fact)
         case StopAsked():
             requests.stop(draft, fact)
         case DaemonStarted():
@@ -229,11 +232,13 @@ def advance(draft: Draft) -> None:
         return
     while (start := next_start(draft.state, draft.plan(plan.id))) is not None:
         attempts.start_task(draft, draft.plan(plan.id), start)
+    publish.request_each(draft, draft.plan(plan.id))
     plan = draft.plan(plan.id)
     if plan.publish_asked and gate.may_gate(draft.state, plan):
         publish.begin_publish(draft, plan, by="orchestrator")
         return
-    gate.begin_candidate(draft, plan)
+    if not (gate.may_gate(draft.state, plan) and undo.begin_undo(draft, plan)):
+        gate.begin_candidate(draft, plan)
     publish.conclude(draft, draft.plan(plan.id))
 
 
@@ -244,6 +249,6 @@ def may_exit(state: State) -> bool:
     for plan in state.plans.values():
         if plan.leases or plan.runs or plan.candidate is not None or plan.publishing:
             return False
-        if state.drain is Drain.FINISH and plan.queue() and gate.may_gate(state, plan):
+        if state.drain is Drain.FINISH and (plan.queue() or plan.next_undo()) and gate.may_gate(state, plan):
             return False
     return True

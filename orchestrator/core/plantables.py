@@ -48,12 +48,6 @@ def _version(value: object) -> object:
     return value
 
 
-def _publish(value: str) -> str:
-    if value == "each":
-        raise not_yet("publish 'each'", instead="write end, or manual and `orchestrator publish` when you want it")
-    return value
-
-
 def _review(value: object) -> object:
     if value == "human" or (isinstance(value, str) and value.startswith("agent:")):
         raise not_yet(f"review '{value}'", instead="write none; the checks still decide what lands")
@@ -248,8 +242,8 @@ class PlanTable(SharedTables):
     isolation: Annotated[Literal["worktree", "branch", "partition"], AfterValidator(check_isolation)] = Field(
         default="worktree", description="How attempts are kept apart. Only worktree is available yet."
     )
-    publish: Annotated[Literal["end", "each", "manual"], AfterValidator(_publish)] = Field(
-        default="end", description="When the target moves: at the end, or when you say so. `each` is not available yet."
+    publish: Literal["end", "each", "manual"] = Field(
+        default="end", description="When the target moves: at the end, after each landing, or when you say so."
     )
     parallel: int | None = Field(default=None, ge=1, le=256, description="How many agents may work at once. Default 4.")
     hooks: Annotated[Literal["inherit"] | None, _never("hooks", "remove it; your hooks stay off for agents")] = Field(

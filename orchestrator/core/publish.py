@@ -13,6 +13,7 @@ from orchestrator.model.event import (
     PublishBegan,
     Published,
     PublishHeld,
+    PublishRequested,
     SyncReleased,
 )
 from orchestrator.model.fact import (
@@ -58,18 +59,36 @@ def publish_refused(draft: Draft, fact: PublishRefused) -> None:
         hold_publish(draft, plan, fact.why, fact.command)
 
 
+def request_each(draft: Draft, plan: PlanRun) -> None:
+    """With `publish: each`, ask for the target to be moved after a landing, unless a person is asked about that."""
+    if (
+        plan.plan.publish is PublishMode.EACH
+        and plan.phase is PlanPhase.RUNNING
+        and plan.unpublished
+        and not (plan.publish_asked or plan.publishing or plan.publish_left)
+        and plan.sync_held is None
+        and not _is_asked_about(draft.state, plan)
+    ):
+        draft.record(PublishRequested(plan_id=plan.id, by="orchestrator"))
+
+
+def _is_asked_about(state: State, plan: PlanRun) -> bool:
+    """Whether a question about the plan itself is not answered yet."""
+    about_plan = (i for i in state.open_items() if i.plan_id == plan.id and i.task_id is None)
+    return any(item.trigger != "effect" for item in about_plan)
+
+
 def conclude(draft: Draft, plan: PlanRun) -> None:
     """When no task can move any more: publish, ask whether to, or say that it is over."""
     if plan.phase is not PlanPhase.RUNNING or plan.publishing or plan.tip is None or not is_settled(plan):
         return
-    about_plan = (i for i in draft.state.open_items() if i.plan_id == plan.id and i.task_id is None)
-    if any(item.trigger != "effect" for item in about_plan):
-        return  # the question about the plan itself is not answered yet
-    if plan.tip == plan.published:
-        draft.record(Published(plan_id=plan.id, commit=plan.tip, final=True))
-    elif plan.plan.publish is PublishMode.MANUAL or plan.tip == plan.started_at_commit:
+    if _is_asked_about(draft.state, plan):
+        return
+    if plan.published is not None and not plan.unpublished:
+        draft.record(Published(plan_id=plan.id, commit=plan.published, final=True))
+    elif plan.plan.publish is PublishMode.MANUAL or not plan.unpublished or plan.publish_left:
         draft.record(PlanFinished(plan_id=plan.id))
-    elif all(task.state is TaskState.LANDED for task in plan.tasks.values()):
+    elif plan.plan.publish is PublishMode.EACH or all(t.state is TaskState.LANDED for t in plan.tasks.values()):
         begin_publish(draft, plan, by="plan")
     else:
         item = escalation.incomplete(draft.state, plan, draft.now)
@@ -86,5 +105,7 @@ def is_blocked(state: State, plan: PlanRun) -> bool:
         return False
     live = (plan.attempts[lease.attempt_id] for lease in plan.leases.values())
     if any(attempt.state is not AttemptState.WAITING for attempt in live):
+        return False
+    if plan.next_undo() is not None:
         return False
     return not any(task.state in {TaskState.BACKOFF, TaskState.QUEUED} for task in plan.tasks.values())

@@ -38,9 +38,12 @@ def counts_as_failed(state: State, task: TaskRun) -> bool:
 
 def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
     """What keeps a task from moving, in one line; None when nothing does."""
-    if task.item_id is not None:
-        item = state.items[task.item_id]
-        return f"a person: {item.title} (inbox {item.id})"
+    asked = state.items[task.item_id] if task.item_id is not None else None
+    if task.undo is not None and task.undo.held:
+        about = (i for i in state.open_items() if i.plan_id == run.id and i.task_id == task.task.id)
+        asked = asked or next(about, None)
+    if asked is not None:
+        return f"a person: {asked.title} (inbox {asked.id})"
     match task.state:
         case TaskState.PENDING:
             return next(waits_for(state, run, task), None)
@@ -52,6 +55,11 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
             at_gate = run.candidate.task_id if run.candidate and run.candidate.task_id else None
             before = [*([at_gate] if at_gate else []), *ahead]
             return f"the merge queue, behind {', '.join(before)}" if before else "the gate"
+        case TaskState.LANDED if task.undo is not None:
+            at_gate_now = run.candidate is not None and run.candidate.undoes == task.task.id
+            if not at_gate_now and run.phase is PlanPhase.PAUSED:
+                return "its undo, when the plan is resumed"
+            return "its undo, which is at the gate" if at_gate_now else "its undo, as soon as the gate is free"
         case TaskState.GATING:
             running = run.candidate.run_id if run.candidate else None
             return f"{running.rsplit('/', 1)[1]}" if running else "its merge candidate"
@@ -171,8 +179,9 @@ def plan_view(state: State, run: PlanRun) -> PlanView:
         branch=f"orchestrator/{run.id}",
         published=run.published,
         current=state.current == run.id,
-        gating=(at_gate.task_id or "target") if at_gate else None,
+        gating=(at_gate.task_id or at_gate.undoes or "target") if at_gate else None,
         checks=tuple(check.name for check in run.plan.checks),
+        unpublished=run.unpublished,
     )
 
 
@@ -192,7 +201,7 @@ def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, s
     # what another task waits for is part of its view, so those that still wait are looked at again
     waits = {TaskState.PENDING, TaskState.QUEUED, TaskState.GATING}
     moved = bool(changed) or before.leases is not after.leases or before.candidate is not after.candidate
-    waiting = {t for t, run in after.tasks.items() if run.state in waits} if moved else set()
+    waiting = {t for t, run in after.tasks.items() if run.state in waits or run.undo} if moved else set()
     stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
     touched = changed | owners | items | waiting | stranded
     yield from (t for t in after.tasks if t in touched)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.core import gate, publish
+from orchestrator.core import gate, publish, undo
 from orchestrator.core.attempts import stop_attempt
 from orchestrator.core.draft import Draft
 from orchestrator.core.revise import revise
-from orchestrator.core.tasks import cancel_task, find_task, is_landing, reopen, withdraw_items
+from orchestrator.core.tasks import cancel_task, find_task, is_landing, reopen, withdraw_undo
 from orchestrator.model.attempt import AttemptState, FailureKind
 from orchestrator.model.effect import BeginBranch
 from orchestrator.model.errors import NothingError, RefusedError
@@ -19,7 +19,7 @@ from orchestrator.model.event import (
     PlanResumed,
     PublishRequested,
 )
-from orchestrator.model.fact import CancelAsked, PlanSubmitted, PublishAsked, RetryAsked, StopAsked
+from orchestrator.model.fact import CancelAsked, PlanSubmitted, PublishAsked, RetryAsked, StopAsked, UndoAsked
 from orchestrator.model.ids import PlanId
 from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, State, TaskState
 
@@ -33,6 +33,12 @@ def submit(draft: Draft, fact: PlanSubmitted) -> None:
             "the daemon is stopping",
             why="`stop` was asked for",
             fix="start again when it has ended (`orchestrator status`)",
+        )
+    if active is not None and active.phase in PLAN_OVER and (active.candidate is not None or active.publishing):
+        raise RefusedError(
+            f"the last commit of plan '{active.id}' is still on its way",
+            why="it is at the gate, or the target is being moved to it",
+            fix="try again in a moment",
         )
     if active is not None and active.id != name and (active.phase not in PLAN_OVER or active.leases):
         raise RefusedError(
@@ -108,19 +114,28 @@ def cancel(draft: Draft, fact: CancelAsked) -> None:
     plan = the_active(draft, fact.plan_id)
     if fact.task_id is not None:
         task = find_task(plan, fact.task_id)
+        if is_landing(plan, fact.task_id):
+            undoing = task.undo is not None
+            raise RefusedError(
+                f"task '{fact.task_id}' is {'being taken back' if undoing else 'landing'} this very moment",
+                why="its checks are green",
+                fix="look again",
+            )
+        if task.undo is not None:
+            withdraw_undo(draft, plan, fact.task_id, fact.reason or f"cancelled by {fact.by}")
+            return
         if task.state in {TaskState.LANDED, TaskState.CANCELLED}:
+            landed = task.state is TaskState.LANDED
             raise RefusedError(
                 f"task '{fact.task_id}' is {task.state}",
-                why="what has landed stays landed" if task.state is TaskState.LANDED else "",
-                fix="",
-            )
-        if is_landing(plan, fact.task_id):
-            raise RefusedError(
-                f"task '{fact.task_id}' is landing this very moment", why="its checks are green", fix="look again"
+                why="what has landed stays landed" if landed else "",
+                fix=f"to take it back: orchestrator undo {fact.task_id}" if landed else "",
             )
         cancel_task(draft, plan, fact.task_id, fact.by, fact.reason)
         return
     for task_id, task in plan.tasks.items():
+        if task.undo is not None and not is_landing(plan, task_id):
+            withdraw_undo(draft, draft.plan(plan.id), task_id, "the plan was cancelled")
         if task.state not in OVER and not is_landing(draft.plan(plan.id), task_id):
             cancel_task(draft, draft.plan(plan.id), task_id, fact.by, fact.reason)
     for item in draft.state.open_items():
@@ -137,7 +152,7 @@ def cancel(draft: Draft, fact: CancelAsked) -> None:
 def retry(draft: Draft, fact: RetryAsked) -> None:
     only_the_active(draft.state, fact.plan_id)
     plan = draft.state.active
-    if plan is None or plan.phase in {PlanPhase.PUBLISHED, PlanPhase.CANCELLED}:
+    if plan is None or plan.phase is PlanPhase.CANCELLED:
         raise NothingError("no plan is running", why="", fix="`orchestrator start PLAN` starts one")
     task = find_task(plan, fact.task_id)
     if task.state not in {TaskState.ESCALATED, TaskState.FAILED, TaskState.CANCELLED, TaskState.BACKOFF}:
@@ -152,10 +167,15 @@ def retry(draft: Draft, fact: RetryAsked) -> None:
 
 
 def publish_now(draft: Draft, fact: PublishAsked) -> None:
+    """Move the target to what has landed so far, as soon as the gate is free."""
     plan = draft.state.active
-    if plan is None or plan.tip is None or plan.tip in {plan.started_at_commit, plan.published}:
+    if plan is None or plan.tip is None or not plan.unpublished:
+        nothing_yet = plan is None or plan.published is None
+        where = f"'{plan.plan.target}' was moved to {plan.published} then" if plan is not None else ""
         raise NothingError(
-            "nothing has landed that is not published", why="", fix="`orchestrator status` shows where each task is"
+            "nothing has landed yet" if nothing_yet else "everything that has landed is published already",
+            why="" if nothing_yet else where,
+            fix="`orchestrator status` shows where each task is",
         )
     if plan.phase is PlanPhase.CANCELLED:
         raise RefusedError(
@@ -163,9 +183,19 @@ def publish_now(draft: Draft, fact: PublishAsked) -> None:
             why="nothing is published for it any more",
             fix=f"what has landed is on branch orchestrator/{plan.id}: `git merge orchestrator/{plan.id}`",
         )
-    withdraw_items(draft, plan, None, "published by hand")
+    for item in draft.state.open_items():
+        if item.plan_id == plan.id and item.task_id is None and item.trigger != "effect":
+            draft.record(ItemWithdrawn(plan_id=plan.id, task_id=None, item_id=item.id, reason="published by hand"))
     publish.release_sync(draft, plan)
     draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
+
+
+def take_back(draft: Draft, fact: UndoAsked) -> None:
+    """Take back what a task landed."""
+    only_the_active(draft.state, fact.plan_id)
+    if draft.state.active is not None:
+        find_task(draft.state.active, fact.task_id)
+    undo.undo(draft, fact)
 
 
 def stop(draft: Draft, fact: StopAsked) -> None:

@@ -8,7 +8,7 @@ from orchestrator.core import escalation, gate
 from orchestrator.core.draft import Draft
 from orchestrator.core.overlap import witness
 from orchestrator.core.schedule import holders_of
-from orchestrator.core.tasks import cancel_task
+from orchestrator.core.tasks import cancel_task, withdraw_undo
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import RefusedError
 from orchestrator.model.event import (
@@ -65,6 +65,8 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
             )
     withdrawn = tuple(t for t, task in run.tasks.items() if t not in new and task.merges is None)
     for task_id in withdrawn:
+        if run.tasks[task_id].undo is not None:
+            withdraw_undo(draft, draft.plan(run.id), task_id, "the task is no longer in the plan")
         if run.tasks[task_id].state not in OVER:
             cancel_task(draft, draft.plan(run.id), task_id, fact.by, "no longer in the plan")
     if draft.plan(run.id).candidate is not None:

@@ -28,7 +28,13 @@ def busy_agents(run: PlanRun) -> Counter[str]:
 
 def holder_of(run: PlanRun, task_id: TaskId) -> TaskId | None:
     """A task that holds a file or shared name that this one needs; None when all are free."""
-    return next((other for other in sorted(run.rivals.get(task_id, ())) if run.tasks[other].holds), None)
+    return next((other for other in sorted(run.rivals.get(task_id, ())) if _keeps(run, run.tasks[other])), None)
+
+
+def _keeps(run: PlanRun, task: TaskRun) -> bool:
+    """Whether what is reserved for a task is out of reach of others."""
+    # one that was sent back and whose dependency was undone since cannot start: the dependency may need its files
+    return task.holds and not (task.state is TaskState.PENDING and missing_dependencies(run, task))
 
 
 def limits_of(run: PlanRun) -> dict[str, int]:
@@ -52,8 +58,9 @@ def _has_places(task: TaskRun, limits: Mapping[str, int], taken: Mapping[str, in
 
 
 def missing_dependencies(run: PlanRun, task: TaskRun) -> tuple[TaskId, ...]:
-    """Dependencies that have not landed."""
-    return tuple(d for d in task.task.depends_on if run.tasks[d].state is not TaskState.LANDED)
+    """Dependencies that have not landed, or are being undone."""
+    needed = ((d, run.tasks[d]) for d in task.task.depends_on)
+    return tuple(d for d, other in needed if other.state is not TaskState.LANDED or other.undo is not None)
 
 
 def _order(run: PlanRun, task: TaskRun) -> tuple[bool, int, float]:
@@ -102,7 +109,7 @@ def is_dead_end(run: PlanRun, task_id: TaskId) -> TaskId | None:
 
 def is_settled(run: PlanRun) -> bool:
     """Whether no task can move any more: landed, failed, cancelled, or pending behind one that failed."""
-    if run.leases or run.candidate is not None:
+    if run.leases or run.candidate is not None or run.undoing:
         return False
     for task_id, task in run.tasks.items():
         match task.state:
@@ -115,6 +122,11 @@ def is_settled(run: PlanRun) -> bool:
     return True
 
 
+def _how(task: TaskRun) -> str:
+    """The state of a task in words."""
+    return task.state.value if task.undo is None else "being undone"
+
+
 def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
     """In words: what a pending task waits for. Nothing when it is about to start."""
     if missing := missing_dependencies(run, task):
@@ -122,10 +134,10 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
         if dead is not None:
             yield f"'{dead}' is {run.tasks[dead].state}, so this cannot start (`orchestrator retry {dead}` would help)"
         for dependency in missing:
-            yield f"depends on '{dependency}', which is {run.tasks[dependency].state}"
+            yield f"depends on '{dependency}', which is {_how(run.tasks[dependency])}"
         return
     if (holder := holder_of(run, task.task.id)) is not None:
-        yield f"'{holder}' ({run.tasks[holder].state}) holds files or shared things that this task needs"
+        yield f"'{holder}' ({_how(run.tasks[holder])}) holds files or shared things that this task needs"
     for name, capacity in limits_of(run).items() if not task.holds else ():
         if name in task.task.uses and len(holders := holders_of(run, name)) >= capacity:
             names = ", ".join(f"'{holder}'" for holder in holders)

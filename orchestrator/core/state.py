@@ -19,6 +19,7 @@ from orchestrator.core.moves import (
     task_with,
 )
 from orchestrator.core.planfold import confirmed, is_withdrawn, revised, without_task
+from orchestrator.core.undofold import undo_folded
 from orchestrator.model.attempt import Attempt, AttemptState, Lease, Run, RunKind, RunState
 from orchestrator.model.event import (
     Answered,
@@ -79,6 +80,10 @@ from orchestrator.model.event import (
     TaskQueued,
     TaskReopened,
     TreeRemoved,
+    UndoDropped,
+    UndoHeld,
+    Undone,
+    UndoRequested,
     WorkspaceMade,
 )
 from orchestrator.model.ids import AttemptId, CandidateId
@@ -277,7 +282,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
         case TaskCancelled():
             return over(plan, event.task_id, TaskState.CANCELLED, at, reason=event.reason)
         case TaskReopened():
-            if plan.phase is PlanPhase.FINISHED:
+            if plan.phase in {PlanPhase.FINISHED, PlanPhase.PUBLISHED}:
                 plan = replace(plan, phase=PlanPhase.RUNNING)
             return move(
                 plan,
@@ -309,6 +314,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 token=event.token,
                 parent=event.parent,
                 other=event.other,
+                undoes=event.undoes,
             )
             plan = replace(plan, candidate=candidate, candidates=plan.candidates + 1)
             return move(plan, event.task_id, TaskState.GATING, at) if event.task_id else plan
@@ -331,8 +337,10 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             return plan
         case TargetSeen():
             return replace(plan, target_seen=event.target)
+        case UndoRequested() | UndoHeld() | UndoDropped() | Undone():
+            return undo_folded(plan, event, at)
         case PublishRequested():
-            return replace(plan, publish_asked=True)
+            return replace(plan, publish_asked=True, publish_left=False)
         case SyncReleased():
             return replace(plan, sync_held=None)
         case SyncHeld():
@@ -352,6 +360,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 publishing=False,
                 publish_asked=False,
                 sync_tries=0,
+                unpublished=False,
                 published=event.commit,
                 published_at=at,
                 target_seen=event.commit,
@@ -401,7 +410,7 @@ def _landed(plan: PlanRun, event: Landed, at: datetime) -> PlanRun:
     )
     if event.candidate_id is None:
         return plan
-    plan = replace(plan, candidate=None, tip=event.commit)
+    plan = replace(plan, candidate=None, tip=event.commit, unpublished=True)
     merges = plan.tasks[event.task_id].merges
     return replace(plan, target_seen=merges, sync_held=None) if merges else plan
 

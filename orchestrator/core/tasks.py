@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from orchestrator.core import escalation, gate
+from orchestrator.core import escalation, gate, undo
 from orchestrator.core.attempts import stop_attempt
 from orchestrator.core.draft import Draft
 from orchestrator.model.errors import UsageError
@@ -12,6 +12,7 @@ from orchestrator.model.event import (
     ItemWithdrawn,
     TaskCancelled,
     TaskReopened,
+    UndoDropped,
 )
 from orchestrator.model.ids import TaskId
 from orchestrator.model.item import ItemKind
@@ -31,9 +32,11 @@ def find_task(plan: PlanRun, task_id: TaskId) -> TaskRun:
 
 
 def is_landing(plan: PlanRun, task_id: TaskId | None) -> bool:
-    """Whether the plan's branch may be moving to this task's work this very moment."""
+    """Whether the plan's branch may be moving to this task's work, or to what takes it back, this very moment."""
     at_gate = plan.candidate
-    return at_gate is not None and at_gate.stage is CandidateStage.LANDING and at_gate.task_id == task_id
+    if at_gate is None or at_gate.stage is not CandidateStage.LANDING:
+        return False
+    return task_id in {at_gate.task_id, at_gate.undoes}
 
 
 def cancel_task(draft: Draft, plan: PlanRun, task_id: TaskId, by: str, reason: str) -> None:
@@ -47,6 +50,16 @@ def cancel_task(draft: Draft, plan: PlanRun, task_id: TaskId, by: str, reason: s
     draft.record(TaskCancelled(plan_id=plan.id, task_id=task_id, by=by, reason=reason))
     if lease is not None:
         stop_attempt(draft, draft.plan(plan.id), plan.attempts[lease.attempt_id], cancelled=True)
+
+
+def withdraw_undo(draft: Draft, plan: PlanRun, task_id: TaskId, reason: str) -> None:
+    """The task stays landed after all. Never while the commit that takes it back is landing."""
+    if plan.candidate is not None and plan.candidate.undoes == task_id:
+        gate.drop(draft, plan, reason, requeued=False)
+    for item in draft.state.open_items():
+        if item.plan_id == plan.id and item.task_id == task_id and item.trigger == undo.TRIGGER:
+            draft.record(ItemWithdrawn(plan_id=plan.id, task_id=task_id, item_id=item.id, reason=reason))
+    draft.record(UndoDropped(plan_id=plan.id, task_id=task_id, reason=reason))
 
 
 def withdraw_items(draft: Draft, plan: PlanRun, task_id: TaskId | None, reason: str) -> None:

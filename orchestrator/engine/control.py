@@ -27,6 +27,7 @@ from orchestrator.model.fact import (
     ResumeAsked,
     RetryAsked,
     StopAsked,
+    UndoAsked,
 )
 from orchestrator.model.fact import Request as PersonRequest
 from orchestrator.model.ids import ItemId, PlanId, TaskId
@@ -73,6 +74,16 @@ def fact_of(action: Action) -> PersonRequest:
             return AnswerGiven(item_id=ItemId(action.item), choice=action.choice, text=action.text, by=action.by)
         case "publish":
             return PublishAsked(by=action.by)
+        case "undo":
+            if not action.task:
+                raise UsageError("`undo` needs a task", fix="`orchestrator undo TASK`")
+            return UndoAsked(
+                task_id=TaskId(action.task),
+                by=action.by,
+                reason=action.reason,
+                accepted=action.accepted,
+                plan_id=plan,
+            )
         case "stop":
             return StopAsked(by=action.by, now=action.mode == "now")
 

@@ -218,6 +218,7 @@ class Loop:
             await self._performer.afterwards(effect)
         finally:
             self.under_way -= 1
+            self.wake()  # a daemon that is to leave waits for this
 
     def _watch_new(self, tasks: TaskGroup) -> None:
         """Watch every run that has a supervisor: those just started, and after a restart those that live on."""

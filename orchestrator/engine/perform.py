@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -322,9 +323,8 @@ class Performer:
             if target != plan.sync_held and not await self._repository.contains(candidate.parent, target):
                 return TargetMoved(plan_id=plan.id, target=target)
         message = candidate_message(plan, candidate)
-        merged = await self._repository.merge_candidate(
-            candidate.parent, candidate.other, message=message, at=self._clock.now()
-        )
+        combine = self._repository.merge_candidate if candidate.undoes is None else self._repository.revert_candidate
+        merged = await combine(candidate.parent, candidate.other, message=message, at=self._clock.now())
         if isinstance(merged, Conflict):
             return CandidateConflicted(candidate_id=candidate.id, paths=merged.paths, detail=merged.detail)
         path = ""
@@ -342,6 +342,8 @@ class Performer:
             if await self._repository.contains(target, effect.commit):
                 return PublishDone(plan_id=plan.id, commit=effect.commit)  # a person moved it there, and on
             return TargetMoved(plan_id=plan.id, target=target)
+        with contextlib.suppress(OrchestratorError):  # it is an effect of its own, and says there what went wrong
+            await self._repository.mirror(plan.id, effect.commit)  # what a refusal tells a person to merge
         outcome = await self._repository.publish(plan.id, plan.plan.target, effect.commit)
         match outcome:
             case None:

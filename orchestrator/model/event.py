@@ -387,6 +387,7 @@ class CandidateRequested:
     token: int
     parent: Commit
     other: Commit
+    undoes: TaskId | None = None  #: a landed task that is taken back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -480,6 +481,47 @@ class Synced:
     candidate_id: CandidateId
     commit: Commit
     target: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoRequested:
+    """A landed task is to be taken back, as soon as the gate is free; asked again after it was held."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoHeld:
+    """Taking a task back conflicts, or fails the checks; it stays landed, and a person has been asked."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoDropped:
+    """The task stays landed after all."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undone:
+    """What the task had landed is taken back on the plan's branch, by a commit of its own."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    candidate_id: CandidateId
+    commit: Commit
+    undone: Commit  #: the commit that was taken back
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -600,6 +642,10 @@ Event = (
     | SyncReleased
     | Landed
     | Synced
+    | UndoRequested
+    | UndoHeld
+    | UndoDropped
+    | Undone
     | PublishBegan
     | PublishHeld
     | PublishRequested

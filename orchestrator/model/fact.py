@@ -69,6 +69,17 @@ class PublishAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndoAsked:
+    """`undo`: take back what a task landed. `accepted`: although other tasks have built on it."""
+
+    task_id: TaskId
+    by: str
+    reason: str = ""
+    accepted: bool = False
+    plan_id: PlanId | None = None  #: None: the one that is worked on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StopAsked:
     """`stop`: finish what runs and start nothing; with `now`, end the agents first."""
 
@@ -289,7 +300,17 @@ class LaneLong:
     since: datetime
 
 
-Request = PlanSubmitted | PauseAsked | ResumeAsked | CancelAsked | RetryAsked | AnswerGiven | PublishAsked | StopAsked
+Request = (
+    PlanSubmitted
+    | PauseAsked
+    | ResumeAsked
+    | CancelAsked
+    | RetryAsked
+    | AnswerGiven
+    | PublishAsked
+    | UndoAsked
+    | StopAsked
+)
 Timed = RetryDue | LaneLong
 Fact = (
     Request

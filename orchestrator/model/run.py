@@ -35,7 +35,7 @@ TASK_MOVES: dict[TaskState, frozenset[TaskState]] = {
     S.FOR_REVIEW: frozenset({S.QUEUED, S.PENDING, S.ESCALATED, S.FAILED, S.CANCELLED}),
     S.QUEUED: frozenset({S.GATING, S.PENDING, S.ESCALATED, S.FAILED, S.CANCELLED}),
     S.GATING: frozenset({S.QUEUED, S.LANDED, S.PENDING, S.ESCALATED, S.FAILED, S.CANCELLED}),
-    S.LANDED: frozenset(),
+    S.LANDED: frozenset({S.CANCELLED}),  # undone, which a person asked for
     S.FAILED: frozenset({S.PENDING, S.CANCELLED}),
     S.CANCELLED: frozenset({S.PENDING}),
 }
@@ -115,6 +115,15 @@ PLAN_OVER = frozenset({PlanPhase.FINISHED, PlanPhase.PUBLISHED, PlanPhase.CANCEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """A person wants what a task landed taken back."""
+
+    by: str
+    reason: str
+    held: bool = False  #: it could not be done as it is; a person has been asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRun:
     """A task on its way. The words of the plan are in `task`, where it stands is here."""
 
@@ -141,6 +150,7 @@ class TaskRun:
     landed_at: datetime | None = None
     queued_seq: int = 0  #: place in the merge queue
     reason: str = ""  #: why it was given up or cancelled
+    undo: Undo | None = None  #: None unless somebody asked to take its landed work back
     merges: Commit | None = None  #: a commit of the target that this task has to bring in; None for a person's task
 
 
@@ -155,11 +165,12 @@ class Candidate:
     """A commit that would be the next position of the plan's branch, if its checks pass."""
 
     id: CandidateId
-    task_id: TaskId | None  #: None: a sync with the target
+    task_id: TaskId | None  #: None: a sync with the target, or an undo
+    undoes: TaskId | None = None  #: a landed task that it takes back; None: it brings something in
     token: int = 0
     stage: CandidateStage = CandidateStage.BUILDING
     parent: Commit  #: the position it stands on
-    other: Commit  #: what it brings in
+    other: Commit  #: what it brings in, or takes back
     commit: Commit | None = None
     tree: str | None = None
     path: str | None = None  #: of its checkout
@@ -183,6 +194,9 @@ class PlanRun:
     target_seen: Commit | None = None  #: the target when last looked at
     published: Commit | None = None
     published_at: datetime | None = None
+    undoing: tuple[TaskId, ...] = ()  #: landed tasks that somebody wants taken back, in the order of their asking
+    unpublished: bool = False  #: something landed, or was undone, since the target was last moved
+    publish_left: bool = False  #: a person left a refused publish as it is, so nothing publishes by itself
     tasks: dict[TaskId, TaskRun]
     #: tasks that can meet in a file or a shared name
     rivals: dict[TaskId, frozenset[TaskId]] = field(default_factory=dict)
@@ -209,6 +223,11 @@ class PlanRun:
         """The merge queue, in order."""
         waiting = [run for run in self.tasks.values() if run.state is TaskState.QUEUED]
         return tuple(sorted(waiting, key=lambda run: run.queued_seq))
+
+    def next_undo(self) -> TaskRun | None:
+        """The landed task to be taken back as soon as the gate is free; None when there is none."""
+        asked = (self.tasks[task_id] for task_id in self.undoing)
+        return next((run for run in asked if run.undo is not None and not run.undo.held), None)
 
 
 class Drain(StrEnum):

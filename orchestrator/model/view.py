@@ -83,6 +83,7 @@ class PlanView:
     current: bool
     gating: str | None  #: task whose candidate is at the gate; `target` for a sync
     checks: tuple[str, ...]
+    unpublished: bool = False  #: something has landed that the target does not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

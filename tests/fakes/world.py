@@ -127,7 +127,9 @@ class World:
         self.wakes: list[WakeAt] = []
         self.scripts: dict[str, list[Script]] = {}
         self.check: Checker = lambda task, name: OK
-        self.conflicts: dict[str | None, list[tuple[str, ...]]] = {}  #: task (None: sync) -> conflicts to come
+        self.conflicts: dict[
+            str | None, list[tuple[str, ...]]
+        ] = {}  #: task, `undo TASK` or None (sync) -> conflicts to come
         self.target = Commit("target-0")
         self.contained: set[str] = {"target-0"}  #: commits of the target that the plan's branch holds
         self.refuse_publish: list[str] = []
@@ -266,7 +268,7 @@ class World:
                 return self._candidate(effect)
             case LandCandidate():
                 candidate = self.plan_run.candidate
-                if candidate is not None and candidate.task_id is None:
+                if candidate is not None and candidate.task_id is None and candidate.undoes is None:
                     self.contained.add(candidate.other)
                 if candidate is not None and candidate.task_id and (m := self.plan_run.tasks[candidate.task_id].merges):
                     self.contained.add(m)
@@ -300,7 +302,9 @@ class World:
                 return None
             return RunEnded(run_id=run_id, exit=script.exit, tail="agent output")
         if run.kind is RunKind.CHECK and self.plan_run.candidate is not None:
-            return RunEnded(run_id=run_id, exit=self.check(self.plan_run.candidate.task_id, step), tail="check output")
+            at_gate = self.plan_run.candidate
+            what = f"undo {at_gate.undoes}" if at_gate.undoes else at_gate.task_id
+            return RunEnded(run_id=run_id, exit=self.check(what, step), tail="check output")
         return RunEnded(run_id=run_id, exit=OK)
 
     def _collected(self, effect: CollectWork) -> Fact:
@@ -328,8 +332,9 @@ class World:
         moved = self.target not in self.contained and self.target != self.plan_run.sync_held
         if candidate.task_id is not None and not merges and moved:
             return TargetMoved(plan_id=effect.plan_id, target=self.target)
-        if self.conflicts.get(candidate.task_id):
-            paths = self.conflicts[candidate.task_id].pop(0)
+        what = f"undo {candidate.undoes}" if candidate.undoes else candidate.task_id
+        if self.conflicts.get(what):
+            paths = self.conflicts[what].pop(0)
             return CandidateConflicted(candidate_id=effect.candidate_id, paths=paths, detail="<<<<<<<")
         commit = Commit(f"commit-{effect.candidate_id}")
         return CandidateBuilt(candidate_id=effect.candidate_id, commit=commit, tree=f"tree-{commit}", path="/c")

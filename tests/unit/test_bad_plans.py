@@ -138,7 +138,6 @@ PLAN = {
     "an unknown isolation": (plan("isolation: docker"), "bad_value", 1),
     "isolation branch": (plan("isolation: branch"), "not_available", 1),
     "isolation partition": (plan("isolation: partition"), "not_available", 1),
-    "publish each": (plan("publish: each"), "not_available", 1),
     "publish sometimes": (plan("publish: sometimes"), "bad_value", 1),
     "hooks": (plan("hooks: inherit"), "not_available", 1),
     "a resource for nobody": (plan("resources: {db: 0}"), "out_of_range", 1),

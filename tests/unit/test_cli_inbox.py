@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.inbox import chosen
-from orchestrator.model.errors import NothingError, RefusedError, UsageError
+from orchestrator.model.errors import ConfirmationNeeded, NothingError, RefusedError, UsageError
 from orchestrator.model.item import ItemKind, Option
 from orchestrator.model.run import PlanPhase, TaskState
 from tests.unit.cli_world import NOW, Ledger, World, a_plan, a_task, an_item, run
@@ -154,6 +154,8 @@ def test_a_choice_of_words_needs_no_option() -> None:
         (["pause"], {"verb": "pause"}),
         (["resume"], {"verb": "resume"}),
         (["publish"], {"verb": "publish"}),
+        (["undo", "db", "--reason", "slow"], {"verb": "undo", "task": "db", "reason": "slow", "accepted": False}),
+        (["undo", "db", "--yes"], {"verb": "undo", "task": "db", "accepted": True}),
         (["retry", "db"], {"verb": "retry", "task": "db"}),
         (["retry", "api"], {"verb": "retry", "task": "api"}),
         (["cancel", "API-D", "--reason", "late"], {"verb": "cancel", "task": "api-docs", "reason": "late"}),
@@ -174,11 +176,14 @@ def test_a_verb_reaches_the_daemon(
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize("arguments", [["pause"], ["stop"], ["retry", "db"], ["answer", "i4", "retry"], ["publish"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["pause"], ["stop"], ["retry", "db"], ["answer", "i4", "retry"], ["publish"], ["undo", "db"]],
+)
 def test_writing_verbs_need_a_daemon(world: World, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     world.pid = None
     assert run(world, *arguments) == 3
-    fix = "nothing has to be stopped" if arguments == ["stop"] else "orchestrator start"
+    fix = "nothing has to be stopped" if arguments == ["stop"] else "start --detach"
     assert fix in capsys.readouterr().err
 
 
@@ -254,3 +259,51 @@ def test_config_shows_where_each_value_comes_from(world: World, capsys: pytest.C
     run(world, "config", "show", "--json")
     settings = json.loads(capsys.readouterr().out)["data"]["settings"]
     assert settings[1] == {"key": "grace", "value": 10.0, "origin": "orchestrator.toml"}
+
+
+def built_on() -> ConfirmationNeeded:
+    return ConfirmationNeeded(
+        "other tasks have built on 'db'", why="'api' depends on it and has landed; 'x' landed after it", fix="--yes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        pytest.param(("y",), 0, id="yes"),
+        pytest.param(("n",), 4, id="no"),
+        pytest.param(("",), 4, id="gone away"),
+    ],
+)
+def test_undo_names_what_was_built_on_it_and_asks(
+    world: World, typed: tuple[str, ...], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def only_with_a_yes() -> None:
+        if not world.acted[-1].accepted:
+            raise built_on()
+
+    world.on_act = only_with_a_yes
+    assert run(world, "undo", "db", terminal=True, typed=typed) == code
+    err = capsys.readouterr().err
+    assert "'api' depends on it and has landed\n" in err
+    assert [action.accepted for action in world.acted] == ([False, True] if code == 0 else [False])
+
+
+def test_undo_without_a_terminal_says_the_command_that_is_a_yes(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.refusal = built_on()
+    assert run(world, "undo", "db", "--reason", "too slow", "--json") == 4
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["fix"].endswith("undo db --reason 'too slow' --yes")
+    assert "'api' depends on it" in error["why"]
+
+
+def test_a_daemon_is_started_for_a_plan_that_is_over_only_without_following(world: World) -> None:
+    assert world.ledger is not None
+    world.ledger.plans = [a_plan(state=PlanPhase.PUBLISHED)]
+    world.pid = None
+    assert run(world, "start") == 7
+    assert world.pid is None
+    assert run(world, "start", "--detach") == 0
+    assert world.pid is not None

@@ -12,7 +12,7 @@ import pytest
 from orchestrator.model.assessment import Verdict
 from orchestrator.model.errors import Problem, RefusedError
 from orchestrator.model.ids import TaskId
-from orchestrator.model.plan import FileSet
+from orchestrator.model.plan import FileSet, PublishMode
 from orchestrator.model.run import PlanPhase, TaskState
 from orchestrator.wire import dump
 from tests.unit.cli_world import (
@@ -511,3 +511,19 @@ def test_the_graph_as_json_is_in_the_envelope(world: World, capsys: pytest.Captu
 def test_the_schema_can_be_saved_to_a_file(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(world, "plan", "schema") == 0
     assert json.loads(capsys.readouterr().out) == {"title": "plan"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        pytest.param(PublishMode.END, "moves once, when everything has landed", id="end"),
+        pytest.param(PublishMode.EACH, "moves after every task that lands", id="each"),
+        pytest.param(PublishMode.MANUAL, "moves only when you say `orchestrator publish`", id="manual"),
+    ],
+)
+def test_what_is_confirmed_says_when_the_target_moves(
+    world: World, mode: PublishMode, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.assessment = an_assessment(a_plan_text(publish=mode))
+    assert run(world, "plan", "check", "plans/auth.yaml") == 0
+    assert f"lands on main, which {words} (publish: {mode})" in capsys.readouterr().out

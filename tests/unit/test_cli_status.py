@@ -329,7 +329,13 @@ def test_report_ends_with_the_code_that_tells_how_it_went(
     [
         pytest.param(a_plan(), None, None, "start", id="no daemon"),
         pytest.param(a_plan(state=PlanPhase.PAUSED), 1, None, "resume", id="paused"),
-        pytest.param(a_plan(state=PlanPhase.FINISHED, publish="manual"), 1, None, "publish", id="left to publish"),
+        pytest.param(
+            a_plan(state=PlanPhase.FINISHED, publish="manual", unpublished=True),
+            1,
+            None,
+            "publish",
+            id="left to publish",
+        ),
         pytest.param(a_plan(state=PlanPhase.FINISHED), 1, None, "retry lost", id="a failed task"),
         pytest.param(a_plan(state=PlanPhase.PUBLISHED), 1, None, "git log --first-parent main", id="published"),
         pytest.param(

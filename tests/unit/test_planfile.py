@@ -168,6 +168,12 @@ def test_a_persons_task_may_do_with_its_title(full: Plan) -> None:
     assert task.prompt == "sign-off"
 
 
+@pytest.mark.parametrize("mode", PublishMode)
+def test_every_way_to_publish_is_taken(mode: PublishMode) -> None:
+    plan = good(f"publish: {mode}\n" + ONE + "    agent: demo\n")
+    assert plan.publish is mode
+
+
 def test_the_built_in_defaults_hold_where_nothing_is_said() -> None:
     plan = good(ONE + "    agent: demo\n")
     (task,) = plan.tasks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,10 +12,21 @@ from orchestrator.core.schedule import is_settled
 from orchestrator.core.state import rebuild
 from orchestrator.model.agent import Asked, NoChange
 from orchestrator.model.attempt import ExitWhy, RunExit
-from orchestrator.model.event import CandidateMade, GatePassed, Landed, LeaseEnded, LeaseGranted, Synced
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.event import (
+    CandidateMade,
+    GatePassed,
+    Landed,
+    LeaseEnded,
+    LeaseGranted,
+    Published,
+    Synced,
+    Undone,
+)
+from orchestrator.model.fact import CancelAsked, PublishAsked, RetryAsked, UndoAsked
 from orchestrator.model.ids import Commit, TaskId
-from orchestrator.model.plan import Plan
-from orchestrator.model.run import PLAN_OVER, TaskState
+from orchestrator.model.plan import Plan, PublishMode
+from orchestrator.model.run import PLAN_OVER, PlanPhase, TaskState
 from tests.fakes.world import CRASH, OK, TIMEOUT, Script, World, a_plan, a_task
 
 FILES = ["a.py", "b.py", "c.py", "d/**", "d/x.py"]
@@ -35,7 +48,12 @@ def plans(draw: st.DrawFn) -> Plan:
                 agent=draw(st.sampled_from([None, "a", "b", "human"])),
             )
         )
-    return a_plan(*tasks, parallel=draw(st.integers(1, 4)), prepare=draw(st.integers(0, 2)))
+    return a_plan(
+        *tasks,
+        parallel=draw(st.integers(1, 4)),
+        prepare=draw(st.integers(0, 2)),
+        publish=draw(st.sampled_from(list(PublishMode))),
+    )
 
 
 SCRIPTS = st.sampled_from(
@@ -55,6 +73,18 @@ SCRIPTS = st.sampled_from(
 )
 
 
+def wish(world: World, what: str, task: TaskId) -> None:
+    """What a person asks for out of the blue; a refusal changes nothing."""
+    facts = {
+        "undo": UndoAsked(task_id=task, by="me", accepted=True),
+        "retry": RetryAsked(task_id=task, by="me"),
+        "publish": PublishAsked(by="me"),
+        "withdraw": CancelAsked(task_id=task, by="me"),
+    }
+    with suppress(OrchestratorError):
+        world.give(facts[what])
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(plan=plans(), data=st.data())
 def test_whatever_happens_the_promises_hold(plan: Plan, data: st.DataObject) -> None:
@@ -66,13 +96,19 @@ def test_whatever_happens_the_promises_hold(plan: Plan, data: st.DataObject) -> 
     conflicting = data.draw(st.lists(st.sampled_from([None, *[t.id for t in plan.tasks]]), max_size=2))
     for key in conflicting:
         world.conflicts.setdefault(key, []).append(("a.py",))
+        world.conflicts.setdefault(f"undo {key}", []).append(("a.py",))
+    world.refuse_publish = data.draw(st.lists(st.just("a file is in the way"), max_size=2))
     moves = data.draw(st.integers(0, 2))
+    asked_for = data.draw(st.lists(st.sampled_from(["undo", "retry", "publish", "withdraw"]), max_size=5))
 
     for _ in range(60):
         world.run()
         if moves:
             moves -= 1
             world.target = Commit(f"moved-{moves}")
+        if asked_for:
+            wish(world, asked_for.pop(), data.draw(st.sampled_from([t.id for t in plan.tasks])))
+            continue
         if not world.inbox():
             break
         item = data.draw(st.sampled_from(world.inbox()))
@@ -94,16 +130,28 @@ def test_whatever_happens_the_promises_hold(plan: Plan, data: st.DataObject) -> 
     tested = {e.commit for e in world.of(GatePassed)}
     tip = None
     for event in world.events:
-        if isinstance(event, Landed | Synced) and event.commit is not None:
+        if isinstance(event, Landed | Synced | Undone) and event.commit is not None:
             assert event.commit in tested
             tip = event.commit
     assert tip is None or tip == run.tip
     made = [e.commit for e in world.of(CandidateMade)]
     assert len(made) == len(set(made))
-    # every task lands at most once, and a landed one never moves again
-    landed = [e.task_id for e in world.of(Landed)]
-    assert len(landed) == len(set(landed))
-    assert all(run.tasks[t].state is TaskState.LANDED for t in landed)
+    # what the target points at passed the checks, and it moves by itself as the plan says
+    assert {e.commit for e in world.of(Published)} <= tested
+    if plan.publish is PublishMode.EACH and run.phase is PlanPhase.PUBLISHED:
+        assert not run.unpublished
+    # a task lands once between being taken back, and never moves otherwise once it has
+    standing: set[str] = set()
+    for event in world.events:
+        if isinstance(event, Landed):
+            assert event.task_id not in standing
+            standing.add(event.task_id)
+        elif isinstance(event, Undone):
+            standing.remove(event.task_id)
+    assert standing == {t for t, task in run.tasks.items() if task.state is TaskState.LANDED}
+    # nothing waits at the gate for ever
+    if run.phase in PLAN_OVER:
+        assert all(task.undo is None for task in run.tasks.values())
     # tokens rise and every lease that ended had been granted
     tokens = [e.token for e in world.of(LeaseGranted)]
     assert tokens == sorted(set(tokens))
