@@ -45,7 +45,7 @@ START_TIMEOUT_S = 30.0
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]] | None:
     try:
         return str(path), tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # for some users, home is /dev/null
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read", why=str(error), fix="mend the file, or move it away") from error
@@ -88,7 +88,9 @@ def open_ledger(place: Place) -> LedgerReader:
 
     if not place.ledger.exists():
         raise NothingError(
-            "nothing has run in this repository yet", why="", fix="`orchestrator start plans/YOUR-PLAN.yaml`"
+            "nothing has run in this repository yet",
+            why="no plan was ever started in it",
+            fix="`orchestrator start plans/YOUR-PLAN.yaml`",
         )
     return SqliteReader(place.ledger)
 
@@ -142,8 +144,14 @@ def check_plan(place: Place, path: Path, overrides: Overrides) -> Assessment:
     return anyio.run(assess_plan, place, path, overrides)
 
 
-async def assess_plan(place: Place, path: Path, overrides: Overrides) -> Assessment:
-    """Read a plan file and all it names, look at the repository, and work out what a person would confirm."""
+async def assess_plan(
+    place: Place, path: Path, overrides: Overrides, repository: GitRepository | None = None
+) -> Assessment:
+    """Read a plan file and all it names, look at the repository, and work out what a person would confirm.
+
+    Args:
+        repository: the daemon's, which knows the variables of git that it was started with; None: they are still set.
+    """
     import anyio
 
     from orchestrator.backends.repository import GitRepository
@@ -158,7 +166,7 @@ async def assess_plan(place: Place, path: Path, overrides: Overrides) -> Assessm
         draft = parse_plan(data, file=name)
     except PlanError as error:
         return Assessment(plan=None, errors=error.problems)
-    facts = await GitRepository(place).facts(draft.target)
+    facts = await (repository or GitRepository(place)).facts(draft.target)
     contents = {wanted: _read_text(place.root, wanted) for wanted in draft.wanted_files}
     resolved = await anyio.to_thread.run_sync(
         lambda: resolve_plan(
@@ -197,14 +205,14 @@ def _read_text(root: Path, name: str) -> str | None:
         return None
 
 
-async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
+async def confirmed(place: Place, message: SubmitPlan, repository: GitRepository | None = None) -> PlanSubmitted:
     """The plan of a message, read anew. Raises: ConfirmationNeeded when it is not what was confirmed."""
     from orchestrator.core.graph import ranks
     from orchestrator.core.planfold import rivals_of
     from orchestrator.model.assessment import Verdict
     from orchestrator.model.fact import PlanSubmitted
 
-    assessment = await assess_plan(place, Path(message.path), message.overrides)
+    assessment = await assess_plan(place, Path(message.path), message.overrides, repository)
     if assessment.plan is None:
         raise PlanError(problems=assessment.errors)
     if assessment.digest != message.digest:
@@ -307,9 +315,12 @@ def run_daemon(
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock) as lock:
         inherited = strip_git_environment()
-        write_place(place)
-        ensure_socket_folder(place)
-        setup_logging(place.daemon_log, console=console, level=settings.log_level)
+        try:
+            write_place(place)
+            ensure_socket_folder(place)
+            setup_logging(place.daemon_log, console=console, level=settings.log_level)
+        except OSError as error:
+            raise _unusable(place, error) from error
         repository = GitRepository(place, inherited=inherited, umask=umask)
         executor = LocalExecutor(umask=umask)
         return anyio.run(_live, place, settings, repository, executor, lock, submit, exit_when_done, exit_when_blocked)
@@ -359,7 +370,7 @@ async def _live(
         daemon.control = Control(
             loop=loop,
             place=place,
-            assess=lambda message: confirmed(place, message),
+            assess=lambda message: confirmed(place, message, repository),
             open_reader=lambda: SqliteReader(place.ledger),
             leave=daemon.leave,
         )
@@ -370,7 +381,7 @@ async def _live(
             held=settings.attention.held,
             quiet=settings.attention.quiet,
         )
-        first = await confirmed(place, submit) if submit is not None else None
+        first = await confirmed(place, submit, repository) if submit is not None else None
         leaving = await daemon.run(performer, started, first)
     finally:
         await store.close()

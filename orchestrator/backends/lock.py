@@ -52,8 +52,7 @@ class DaemonLock:
                 "version": __version__,
                 "at": SystemClock().now().isoformat(),
             }
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(content).encode() + b"\n", 0)
+            _write(fd, path, json.dumps(content).encode() + b"\n")
         except BaseException:
             os.close(fd)
             raise
@@ -121,7 +120,25 @@ def _opened(path: Path) -> int:
         raise _not_opened(path, error) from error
 
 
+def _write(fd: int, path: Path, content: bytes) -> None:
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, content, 0)
+    except OSError as error:
+        raise OrchestratorError(
+            f"{path} cannot be written",
+            why=error.strerror or str(error),
+            fix="make room on that disk, and start again; nothing was started",
+        ) from error
+
+
 def _not_opened(path: Path, error: OSError) -> OrchestratorError:
+    if isinstance(error, NotADirectoryError):
+        return OrchestratorError(
+            f"{path.parent} is not a folder",
+            why="a file, or something else, stands where the daemon keeps its state",
+            fix="move it away, and start again",
+        )
     return OrchestratorError(
         f"{path} cannot be opened",
         why=error.strerror or str(error),

@@ -38,7 +38,7 @@ def publish(repositories: Repositories, plan: PlanId, target: str, commit: Commi
         return None
     if not users.contains(commit, present):
         return Moved(actual=present)
-    everywhere = checkouts_of(users)
+    everywhere = checkouts_of(users, repositories.place.root)
     command = f"git merge --ff-only {_shown_as(users, plan, commit)}"
     for checkout in everywhere:
         busy = _busy_with(repositories, checkout, target)

@@ -67,7 +67,9 @@ def execute(command: GitCommand) -> GitAnswer:
             )
         except GitCommandNotFound as error:
             raise RepositoryError(
-                "git cannot be started", why=str(error), fix="install git 2.39 or newer and put it on your PATH"
+                "git cannot be started",
+                why="there is no program `git` on your PATH",
+                fix="install git 2.39 or newer and put it on your PATH",
             ) from error
         if command.outlives:
             out = Path(said, "out").read_bytes()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli import rows
+from orchestrator.cli.act import only_for_people
 from orchestrator.cli.plan import AgentOption, IsolationOption, ParallelOption, assess, check_data
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import verb
@@ -71,6 +72,7 @@ def start(
 
     Without PLAN: go on with what was confirmed before.
     """
+    only_for_people("start")
     changes: list[str] = []
     for name, value in (("--parallel", parallel), ("--agent", agent), ("--isolation", isolation)):
         changes += [name, str(value)] if value is not None else []
