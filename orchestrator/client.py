@@ -117,9 +117,10 @@ class Client:
         try:
             answer = self._http.request(method, path, content=content, headers=headers, timeout=timeout)
         except httpx2.TimeoutException as error:
+            asked = "nothing was asked of it yet" if message is None else "what was asked may still be done"
             raise NoDaemonError(
                 f"the daemon for {self._place.root} does not answer",
-                why=f"it said nothing for {within_s:.0f} s: it was stopped, or hangs; what was asked may still be done",
+                why=f"it said nothing for {within_s:.0f} s: it was stopped, or hangs; {asked}",
                 fix="`orchestrator status` shows its process: `kill -CONT` lets it go on, `kill -KILL` and "
                 "`orchestrator start` begin it anew; agents go on meanwhile, and nothing is lost",
             ) from error
