@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MAX_READ_BYTES = 1024 * 1024  #: of one prompt or context file
 START_TIMEOUT_S = 30.0
+ROOM_BYTES = 64 * 1024  #: a disk without even this is full
 
 
 # ---- settings ----
@@ -256,6 +257,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     if log_level:
         environ["ORCHESTRATOR_LOG_LEVEL"] = log_level
     try:
+        output.write_bytes(bytes(ROOM_BYTES))  # on a full disk, the daemon could not even say so
         ended = start_detached(argv, cwd=str(place.state_dir), environ=environ, output=str(output))
     except OSError as error:
         raise _unusable(place, error) from error
@@ -268,13 +270,23 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
         except NoDaemonError:
             code = ended()
             if code is not None and daemon_info(place) is None:
-                tail = output.read_text(errors="replace")[-2000:].strip()
-                raise OrchestratorError(
-                    "the daemon ended while starting", why=tail or f"exit status {code}", fix=f"see {place.daemon_log}"
-                ) from None
+                raise _ended_while_starting(place, output.read_text(errors="replace")[-2000:].strip(), code) from None
             time.sleep(0.02)
     raise OrchestratorError(
         "the daemon does not answer", why=f"waited {START_TIMEOUT_S:.0f} s", fix=f"see {place.daemon_log}"
+    )
+
+
+def _ended_while_starting(place: Place, said: str, code: int) -> OrchestratorError:
+    """The error that the daemon wrote as its last words, else all that it wrote."""
+    message, _, rest = said.partition("\n  why: ")
+    why, found, fix = rest.partition("\n  fix: ")
+    if found and "\n" not in message:
+        error = OrchestratorError(message, why=why, fix=fix)
+        error.exit_code = ExitCode(code) if code in set(ExitCode) else error.exit_code
+        return error
+    return OrchestratorError(
+        "the daemon ended while starting", why=said or f"exit status {code}", fix=f"see {place.daemon_log}"
     )
 
 

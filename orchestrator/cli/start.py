@@ -86,7 +86,9 @@ def start(
         changes=tuple(changes),
     )
     if detach and foreground:
-        raise UsageError("--detach returns at once and --foreground stays", fix="choose one of them")
+        raise UsageError(
+            "--detach returns at once and --foreground stays", why="it cannot be both", fix="choose one of them"
+        )
     if plan is None:
         if changes or confirm or sequential:
             flag = changes[0] if changes else "--confirm" if confirm else "--sequential"

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,3 +162,46 @@ def mount(scene: Scene, folder: Path, *words: str) -> None:
     if done.returncode != 0:
         pytest.skip(f"only root may mount: {done.stderr.strip()}")
     scene.cleanup.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """One way in which the world is not as it should be, and what a person is told about it.
+
+    `message` and `fix` are parts of what is said; `{repo}` in them is the repository's folder.
+    """
+
+    name: str
+    spoil: Callable[[Scene], object]
+    typed: tuple[str, ...] = ("plan", "check", "plans/work.yaml")  #: `{digest}`: of the plan, as it was before
+    code: int = 2
+    message: str
+    fix: str
+    state: bool = True  #: False: our own state folder may have been begun
+
+
+def refused(scene: Scene, edge: Edge) -> None:
+    """Hold that there is one clear error with the right exit code, and that nothing at all is different on the disk."""
+    typed = edge.typed
+    if "{digest}" in typed:
+        digest = scene.digest()
+        typed = tuple(digest if word == "{digest}" else word for word in typed)
+    edge.spoil(scene)
+    before = scene.look(state=edge.state)
+    json_option = typed.index("--") if "--" in typed else len(typed)
+    printed = scene.type(*typed[:json_option], "--json", *typed[json_option:])
+    error = error_of(printed)
+    assert printed.code == edge.code, error
+    assert edge.message.replace("{repo}", str(scene.repo)) in error["message"]
+    assert edge.fix.replace("{repo}", str(scene.repo)) in error["fix"]
+    assert error["why"]
+    assert "bug" not in error["message"]
+    assert changes(before, scene.look(state=edge.state)) == []
+
+
+def accepted(scene: Scene, edge_typed: tuple[str, ...]) -> None:
+    """Hold that a reading command simply works, and writes nothing."""
+    before = scene.look()
+    printed = scene.type(*edge_typed)
+    assert printed.code == 0, printed.out + printed.err
+    assert changes(before, scene.look()) == []
