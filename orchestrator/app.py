@@ -49,7 +49,8 @@ def _read_toml(path: Path) -> tuple[str, dict[str, Any]] | None:
     except (FileNotFoundError, NotADirectoryError):  # for some users, home is /dev/null
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read", why=str(error), fix="mend the file, or move it away") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"{path} cannot be read", why=why, fix="mend the file, or move it away") from error
 
 
 def load_settings(place: Place, flags: Mapping[str, Any] | None = None) -> Settings:
