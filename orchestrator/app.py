@@ -298,6 +298,19 @@ def _make_state(place: Place) -> None:
         raise _unusable(place, error) from error
 
 
+def _check_worktrees(place: Place) -> None:
+    """Raises: OrchestratorError when no worktree could ever be made; each attempt would fail by itself."""
+    folder = place.worktrees
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise OrchestratorError(
+            f"worktrees cannot be made in {place.worktrees}",
+            why=f"{folder} is not a folder that you may write to",
+            fix='name another folder in orchestrator.toml: worktrees = "..."',
+        )
+
+
 def _unusable(place: Place, error: OSError) -> OrchestratorError:
     return OrchestratorError(
         f"the folder {place.state_dir} cannot be used",
@@ -325,6 +338,7 @@ def run_daemon(
 
     settings = load_settings(place)
     _make_state(place)
+    _check_worktrees(place)
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock) as lock:
         inherited = strip_git_environment()

@@ -302,6 +302,11 @@ def prompt_file_changed(scene: Scene) -> None:
     scene.write("plans/one.md", "what nobody has seen\n")
 
 
+def nowhere_to_work(scene: Scene) -> None:
+    (scene.top / "repo.worktrees").write_text("a file")
+    scene.set("HOME", "/dev/null")
+
+
 STARTS = [
     Edge(
         name="nobody confirmed",
@@ -347,6 +352,24 @@ STARTS = [
         code=6,
         message="written by a newer version",
         fix="use that version again",
+    ),
+    Edge(
+        name="worktrees where a file is",
+        spoil=lambda scene: scene.write("orchestrator.toml", 'worktrees = "README.md/trees"\n'),
+        typed=START,
+        code=6,
+        message="worktrees cannot be made in {repo}/README.md/trees",
+        fix="orchestrator.toml",
+        state=False,
+    ),
+    Edge(
+        name="no folder for worktrees anywhere",
+        spoil=nowhere_to_work,
+        typed=START,
+        code=6,
+        message="worktrees cannot be made in /dev/null/",
+        fix="orchestrator.toml",
+        state=False,
     ),
     Edge(
         name="inside the run of an agent",
