@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -189,14 +190,17 @@ def main(arguments: Sequence[str] | None = None, *, session: Session | None = No
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return ExitCode.INTERRUPTED
-    except SystemExit:
-        # How typer and rich end when whoever read our output has seen enough.
-        streams.give_up(sys.stdout)
+    except SystemExit as end:
+        if not streams.is_unread(end):
+            raise
         return ExitCode.OK
     except Exception as error:
         if isinstance(error, OSError) and streams.is_lost(sys.stdout):
             return _unheard(error, session)
         return _our_bug(error, session, given)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            streams.give_up(stream)
 
 
 def _unheard(error: OSError, session: Session) -> int:
@@ -207,11 +211,8 @@ def _unheard(error: OSError, session: Session) -> int:
         why=error.strerror or str(error),
         fix="make room there, or let the output go to another place; what was done is done",
     )
-    streams.give_up(sys.stdout)
-    try:
+    with suppress(OSError):
         session.complain(said)
-    except OSError:
-        streams.give_up(sys.stderr)
     return said.exit_code
 
 

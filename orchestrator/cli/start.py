@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import rows
+from orchestrator.cli import rows, streams
 from orchestrator.cli.act import only_for_people
 from orchestrator.cli.plan import AgentOption, IsolationOption, ParallelOption, assess, check_data
 from orchestrator.cli.session import Answer, Session
@@ -121,7 +121,8 @@ def _confirmed(session: Session, flags: Flags, found: Assessment, *, before: Pla
     from orchestrator.model.assessment import Verdict
 
     one_by_one = found.verdict is Verdict.SEQUENTIAL and not flags.sequential
-    session.say(*assessment_page(found, before=before))
+    with streams.perhaps_unheard():  # what was confirmed runs, whether or not anybody reads this again
+        session.say(*assessment_page(found, before=before))
     if flags.confirm is not None:
         _check_digest(session, flags, found)
     elif not session.may_ask:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 
@@ -25,6 +27,22 @@ def is_lost(stream: TextIO) -> bool:
     except OSError:
         return True
     return False
+
+
+@contextmanager
+def perhaps_unheard() -> Iterator[None]:
+    """Go on when whoever read our output has seen enough: there is more to do than to print."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit) as end:
+        if not is_unread(end):
+            raise
+        give_up(sys.stdout)
+
+
+def is_unread(end: BaseException) -> bool:
+    """Whether this is how a write ends that nobody reads; typer and rich make a SystemExit of it."""
+    return isinstance(end, BrokenPipeError) or isinstance(end.__context__, BrokenPipeError)
 
 
 def give_up(stream: TextIO) -> None:

@@ -312,6 +312,18 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(scene: Scene) -> None:
         ended(scene)
 
 
+def in_a_shell(scene: Scene, line: str) -> subprocess.CompletedProcess[str]:
+    """A line of shell, `{}` in it the program. Returns: with the exit code of its first command."""
+    return subprocess.run(
+        ["bash", "-c", line.format(ORCHESTRATOR) + '; exit "${PIPESTATUS[0]}"'],
+        cwd=scene.repo,
+        env=scene.person.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [
@@ -332,15 +344,14 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(scene: Scene) -> None:
     ],
 )
 def test_output_that_cannot_be_heard_is_no_bug(scene: Scene, line: str, code: int, says: str) -> None:
-    done = subprocess.run(
-        ["bash", "-c", line.format(ORCHESTRATOR) + '; exit "${PIPESTATUS[0]}"'],
-        cwd=scene.repo,
-        env=scene.person.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = in_a_shell(scene, line)
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert "bug" not in done.stderr
     assert says or not done.stderr
+
+
+def test_what_was_confirmed_runs_although_nobody_reads_on(scene: Scene) -> None:
+    line = f"{{}} start plans/work.yaml --confirm {scene.digest()} --foreground 2>&1 | true"
+    assert in_a_shell(scene, line).returncode == 0
+    assert scene.git("show", "main:one.txt") == "hello"
