@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 MAX_READ_BYTES = 1024 * 1024  #: of one prompt or context file
 START_TIMEOUT_S = 30.0
-ROOM_BYTES = 64 * 1024  #: a disk without even this is full
 
 
 # ---- settings ----
@@ -247,6 +246,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     """Start the daemon, detached from this terminal, and return when it answers."""
     import time
 
+    from orchestrator.backends.ground import check_room, ended_while_starting
     from orchestrator.backends.process import start_detached
     from orchestrator.client import Client
     from orchestrator.model.errors import NoDaemonError
@@ -258,7 +258,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     if log_level:
         environ["ORCHESTRATOR_LOG_LEVEL"] = log_level
     try:
-        output.write_bytes(bytes(ROOM_BYTES))  # on a full disk, the daemon could not even say so
+        check_room(output)
         ended = start_detached(argv, cwd=str(place.state_dir), environ=environ, output=str(output))
     except OSError as error:
         raise _unusable(place, error) from error
@@ -271,23 +271,10 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
         except NoDaemonError:
             code = ended()
             if code is not None and daemon_info(place) is None:
-                raise _ended_while_starting(place, output.read_text(errors="replace")[-2000:].strip(), code) from None
+                raise ended_while_starting(place, output.read_text(errors="replace"), code) from None
             time.sleep(0.02)
     raise OrchestratorError(
         "the daemon does not answer", why=f"waited {START_TIMEOUT_S:.0f} s", fix=f"see {place.daemon_log}"
-    )
-
-
-def _ended_while_starting(place: Place, said: str, code: int) -> OrchestratorError:
-    """The error that the daemon wrote as its last words, else all that it wrote."""
-    message, _, rest = said.partition("\n  why: ")
-    why, found, fix = rest.partition("\n  fix: ")
-    if found and "\n" not in message:
-        error = OrchestratorError(message, why=why, fix=fix)
-        error.exit_code = ExitCode(code) if code in set(ExitCode) else error.exit_code
-        return error
-    return OrchestratorError(
-        "the daemon ended while starting", why=said or f"exit status {code}", fix=f"see {place.daemon_log}"
     )
 
 
@@ -296,19 +283,6 @@ def _make_state(place: Place) -> None:
         place.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _unusable(place, error) from error
-
-
-def _check_worktrees(place: Place) -> None:
-    """Raises: OrchestratorError when no worktree could ever be made; each attempt would fail by itself."""
-    folder = place.worktrees
-    while not os.path.lexists(folder):
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise OrchestratorError(
-            f"worktrees cannot be made in {place.worktrees}",
-            why=f"{folder} is not a folder that you may write to",
-            fix='name another folder in orchestrator.toml: worktrees = "..."',
-        )
 
 
 def _unusable(place: Place, error: OSError) -> OrchestratorError:
@@ -330,6 +304,7 @@ def run_daemon(
     """Be the daemon of this repository until there is a reason to leave. Returns: the exit code."""
     import anyio
 
+    from orchestrator.backends.ground import check_worktrees
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.log import setup_logging
@@ -338,7 +313,7 @@ def run_daemon(
 
     settings = load_settings(place)
     _make_state(place)
-    _check_worktrees(place)
+    check_worktrees(place)
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock) as lock:
         inherited = strip_git_environment()

@@ -10,7 +10,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,6 @@ class Scene:
     capsys: pytest.CaptureFixture[str]
     cleanup: ExitStack
     here: Path  #: where the command is typed
-    before: Tree = field(default_factory=dict)
 
     @classmethod
     def copied(
