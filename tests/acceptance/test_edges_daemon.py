@@ -77,6 +77,7 @@ def busy(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     checked = someone.type("plan", "check", "plans/work.yaml", "--json")
     started = someone.type("start", "plans/work.yaml", "--confirm", checked.data["digest"], "--detach")
     assert started.code == 0, started.err
+    someone.wait((someone.worktrees / "work/one-1/one.txt").exists, what="the agent's first word")
     yield someone
     someone.leave()
 
