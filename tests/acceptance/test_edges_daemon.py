@@ -53,9 +53,9 @@ def wait(scene: Scene, holds: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def under_way(scene: Scene) -> bool:
-    data = status(scene)
-    return data is not None and bool(data["daemon_pid"]) and data["tasks"][0]["state"] == "running"
+def under_way(person: Person) -> bool:
+    """Whether the agent has done its first thing."""
+    return (person.worktrees / "work/one-1/one.txt").exists()
 
 
 def ended(scene: Scene) -> None:
@@ -77,7 +77,7 @@ def busy(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     checked = someone.type("plan", "check", "plans/work.yaml", "--json")
     started = someone.type("start", "plans/work.yaml", "--confirm", checked.data["digest"], "--detach")
     assert started.code == 0, started.err
-    someone.wait((someone.worktrees / "work/one-1/one.txt").exists, what="the agent's first word")
+    someone.wait(lambda: under_way(someone), what="the agent's start")
     yield someone
     someone.leave()
 
@@ -200,7 +200,7 @@ def test_a_closed_terminal_ends_no_agent(
     typed = ("start", "plans/work.yaml", "--confirm", scene.digest(), *words)
     process, terminal = on_a_terminal(scene.person, *typed, hangups=hangups)
     try:
-        wait(scene, lambda: under_way(scene), "the agent's start")
+        wait(scene, lambda: under_way(scene.person), "the agent's start")
         os.kill(process.pid, signal.SIGHUP)
         if hangups:
             assert process.wait(20) is not None
@@ -232,7 +232,7 @@ def test_a_follower_that_was_suspended_sees_the_end_all_the_same(scene: Scene) -
         start_new_session=True,
     )
     try:
-        wait(scene, lambda: under_way(scene), "the agent's start")
+        wait(scene, lambda: under_way(scene.person), "the agent's start")
         os.kill(process.pid, signal.SIGTSTP)
         wait(scene, lambda: states(scene) == {"one": "landed"}, "the landing")
         assert process.poll() is None
