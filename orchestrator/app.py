@@ -48,10 +48,11 @@ HELLO_WITHIN_S = 2.0  #: a daemon that answers later hangs
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]] | None:
     try:
         return str(path), tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # for some users, home is /dev/null
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read", why=str(error), fix="mend the file, or move it away") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise SettingsError(f"{path} cannot be read", why=why, fix="mend the file, or move it away") from error
 
 
 def load_settings(place: Place, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -112,7 +113,9 @@ def open_ledger(place: Place) -> LedgerReader:
 
     if not place.ledger.exists():
         raise NothingError(
-            "nothing has run in this repository yet", why="", fix="`orchestrator start plans/YOUR-PLAN.yaml`"
+            "nothing has run in this repository yet",
+            why="no plan was ever started in it",
+            fix="`orchestrator start plans/YOUR-PLAN.yaml`",
         )
     return SqliteReader(place.ledger)
 
@@ -166,8 +169,14 @@ def check_plan(place: Place, path: Path, overrides: Overrides) -> Assessment:
     return anyio.run(assess_plan, place, path, overrides)
 
 
-async def assess_plan(place: Place, path: Path, overrides: Overrides) -> Assessment:
-    """Read a plan file and all it names, look at the repository, and work out what a person would confirm."""
+async def assess_plan(
+    place: Place, path: Path, overrides: Overrides, repository: GitRepository | None = None
+) -> Assessment:
+    """Read a plan file and all it names, look at the repository, and work out what a person would confirm.
+
+    Args:
+        repository: the daemon's, which knows the variables of git that it was started with; None: they are still set.
+    """
     import anyio
 
     from orchestrator.backends.repository import GitRepository
@@ -182,7 +191,7 @@ async def assess_plan(place: Place, path: Path, overrides: Overrides) -> Assessm
         draft = parse_plan(data, file=name)
     except PlanError as error:
         return Assessment(plan=None, errors=error.problems)
-    facts = await GitRepository(place).facts(draft.target)
+    facts = await (repository or GitRepository(place)).facts(draft.target)
     contents = {wanted: _read_text(place.root, wanted) for wanted in draft.wanted_files}
     resolved = await anyio.to_thread.run_sync(
         lambda: resolve_plan(
@@ -221,14 +230,14 @@ def _read_text(root: Path, name: str) -> str | None:
         return None
 
 
-async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
+async def confirmed(place: Place, message: SubmitPlan, repository: GitRepository | None = None) -> PlanSubmitted:
     """The plan of a message, read anew. Raises: ConfirmationNeeded when it is not what was confirmed."""
     from orchestrator.core.graph import ranks
     from orchestrator.core.overlap import rivals_of
     from orchestrator.model.assessment import Verdict
     from orchestrator.model.fact import PlanSubmitted
 
-    assessment = await assess_plan(place, Path(message.path), message.overrides)
+    assessment = await assess_plan(place, Path(message.path), message.overrides, repository)
     if assessment.plan is None:
         raise PlanError(problems=assessment.errors)
     if assessment.digest != message.digest:
@@ -276,6 +285,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     """Start the daemon, detached from this terminal, and return when it answers."""
     import time
 
+    from orchestrator.backends.ground import check_room, ended_while_starting
     from orchestrator.backends.process import start_detached
     from orchestrator.client import Client
     from orchestrator.model.errors import NoDaemonError
@@ -287,6 +297,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     if log_level:
         environ["ORCHESTRATOR_LOG_LEVEL"] = log_level
     try:
+        check_room(output)
         ended = start_detached(argv, cwd=str(place.state_dir), environ=environ, output=str(output))
     except OSError as error:
         raise _unusable(place, error) from error
@@ -299,10 +310,7 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
         except NoDaemonError:
             code = ended()
             if code is not None and daemon_info(place) is None:
-                tail = output.read_text(errors="replace")[-2000:].strip()
-                raise OrchestratorError(
-                    "the daemon ended while starting", why=tail or f"exit status {code}", fix=f"see {place.daemon_log}"
-                ) from None
+                raise ended_while_starting(place, output.read_text(errors="replace"), code) from None
             time.sleep(0.02)
     raise OrchestratorError(
         "the daemon does not answer", why=f"waited {START_TIMEOUT_S:.0f} s", fix=f"see {place.daemon_log}"
@@ -335,6 +343,7 @@ def run_daemon(
     """Be the daemon of this repository until there is a reason to leave. Returns: the exit code."""
     import anyio
 
+    from orchestrator.backends.ground import check_worktrees
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.log import setup_logging
@@ -343,18 +352,22 @@ def run_daemon(
 
     settings = load_settings(place)
     _make_state(place)
+    check_worktrees(place)
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock) as lock:
         inherited = strip_git_environment()
-        write_place(place)
-        ensure_socket_folder(place)
-        setup_logging(
-            place.daemon_log,
-            console=console,
-            level=settings.log_level,
-            max_bytes=settings.log.max_size,
-            keep=settings.log.keep,
-        )
+        try:
+            write_place(place)
+            ensure_socket_folder(place)
+            setup_logging(
+                place.daemon_log,
+                console=console,
+                level=settings.log_level,
+                max_bytes=settings.log.max_size,
+                keep=settings.log.keep,
+            )
+        except OSError as error:
+            raise _unusable(place, error) from error
         repository = GitRepository(place, inherited=inherited, umask=umask)
         executor = LocalExecutor(umask=umask)
         return anyio.run(_live, place, settings, repository, executor, lock, submit, exit_when_done, exit_when_blocked)
@@ -404,7 +417,7 @@ async def _live(
         daemon.control = Control(
             loop=loop,
             place=place,
-            assess=lambda message: confirmed(place, message),
+            assess=lambda message: confirmed(place, message, repository),
             open_reader=lambda: SqliteReader(place.ledger),
             leave=daemon.leave,
         )
@@ -415,7 +428,7 @@ async def _live(
             limits=settings.as_limits(),
             quiet=settings.attention.quiet,
         )
-        first = await confirmed(place, submit) if submit is not None else None
+        first = await confirmed(place, submit, repository) if submit is not None else None
         leaving = await daemon.run(performer, started, first)
     finally:
         await store.close()

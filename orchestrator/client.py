@@ -28,6 +28,7 @@ from orchestrator.wire import CONTRACT, Accepted, Action, Hello, Refusal, Submit
 #: Taking a plan in reads the whole plan and looks at the repository, so it may take a while.
 ANSWER_WITHIN_S = 120.0
 CONNECT_WITHIN_S = 5.0
+HELLO_WITHIN_S = 10.0  #: a daemon that works says so at once; one that was stopped never does
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -72,7 +73,7 @@ class Client:
     def hello(self) -> Hello:
         """Who answers. Asked again on every call, so that it can serve as a sign of life."""
         self._hello = None
-        body = self._call("GET", "/v1/hello", None)
+        body = self._call("GET", "/v1/hello", None, within_s=HELLO_WITHIN_S)
         # Looked at before the rest, because another version may well have other fields.
         theirs = body.get("contract") if isinstance(body, dict) else None
         if theirs != CONTRACT:
@@ -108,12 +109,21 @@ class Client:
             self.hello()
         return _parsed(Accepted, self._call("POST", path, message))
 
-    def _call(self, method: str, path: str, message: BaseModel | None) -> Any:
+    def _call(self, method: str, path: str, message: BaseModel | None, *, within_s: float = ANSWER_WITHIN_S) -> Any:
         content = None if message is None else message.model_dump_json()
         headers = {} if message is None else {"content-type": "application/json"}
         self._knock()
+        timeout = httpx2.Timeout(within_s, connect=CONNECT_WITHIN_S)
         try:
-            answer = self._http.request(method, path, content=content, headers=headers)
+            answer = self._http.request(method, path, content=content, headers=headers, timeout=timeout)
+        except httpx2.TimeoutException as error:
+            asked = "nothing was asked of it yet" if message is None else "what was asked may still be done"
+            raise NoDaemonError(
+                f"the daemon for {self._place.root} does not answer",
+                why=f"it said nothing for {within_s:.0f} s: it was stopped, or hangs; {asked}",
+                fix="`orchestrator status` shows its process: `kill -CONT` lets it go on, `kill -KILL` and "
+                "`orchestrator start` begin it anew; agents go on meanwhile, and nothing is lost",
+            ) from error
         except httpx2.TransportError as error:
             raise NoDaemonError(
                 f"the daemon for {self._place.root} does not answer",

@@ -52,8 +52,7 @@ class DaemonLock:
                 "version": __version__,
                 "at": SystemClock().now().isoformat(),
             }
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(content).encode() + b"\n", 0)
+            _write(fd, path, json.dumps(content).encode() + b"\n")
         except BaseException:
             os.close(fd)
             raise
@@ -95,7 +94,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
         raise _not_opened(path, error) from error
     try:
         deadline = time.monotonic() + _WRITING_S
-        while not _try(fd, fcntl.LOCK_SH):
+        while not _try(fd, path, fcntl.LOCK_SH):
             content = _content(fd)
             if content is not None and _is_fresh(content):
                 return content
@@ -121,7 +120,25 @@ def _opened(path: Path) -> int:
         raise _not_opened(path, error) from error
 
 
+def _write(fd: int, path: Path, content: bytes) -> None:
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, content, 0)
+    except OSError as error:
+        raise OrchestratorError(
+            f"{path} cannot be written",
+            why=error.strerror or str(error),
+            fix="make room on that disk, and start again; nothing was started",
+        ) from error
+
+
 def _not_opened(path: Path, error: OSError) -> OrchestratorError:
+    if isinstance(error, NotADirectoryError):
+        return OrchestratorError(
+            f"{path.parent} is not a folder",
+            why="a file, or something else, stands where the daemon keeps its state",
+            fix="move it away, and start again",
+        )
     return OrchestratorError(
         f"{path} cannot be opened",
         why=error.strerror or str(error),
@@ -133,30 +150,27 @@ def _take(fd: int, path: Path) -> None:
     """Lock exclusively. Those who look hold a shared lock for an instant, and are waited for."""
     deadline = time.monotonic() + _PROBES_S
     while True:
-        try:
-            if _try(fd, fcntl.LOCK_EX):
-                return
-            if not _try(fd, fcntl.LOCK_SH):
-                raise _refusal(path)
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        except OSError as error:
-            raise OrchestratorError(
-                f"{path} cannot be locked",
-                why=f"{error.strerror}; some network file systems have no locks",
-                fix="keep the repository on a local disk",
-            ) from error
+        if _try(fd, path, fcntl.LOCK_EX):
+            return
+        if not _try(fd, path, fcntl.LOCK_SH):
+            raise _refusal(path)
+        fcntl.flock(fd, fcntl.LOCK_UN)
         if time.monotonic() > deadline:
             raise _refusal(path)
         time.sleep(0.001 * (1 + os.getpid() % 7))  # several who try at once fall out of step
 
 
-def _try(fd: int, kind: int) -> bool:
+def _try(fd: int, path: Path, kind: int) -> bool:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _HELD:
             return False
-        raise
+        raise OrchestratorError(
+            f"{path} cannot be locked",
+            why=f"{error.strerror}; some network file systems have no locks",
+            fix="keep the repository on a local disk",
+        ) from error
     return True
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.backends.candidates import make_durable, plan_ref
-from orchestrator.backends.gitrun import Git, GitFailed, Repositories
+from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
 from orchestrator.backends.leftovers import mark_kept
 from orchestrator.backends.references import reference_names
 from orchestrator.backends.takeover import fetch_users
@@ -202,6 +203,16 @@ def _is_ours(repositories: Repositories, plan: PlanId, commit: Commit, present: 
     return bool(ours.run("for-each-ref", "--count=1", "--contains", present, *kept).out)
 
 
-def checkouts_of(users: Git) -> tuple[Checkout, ...]:
-    """The user's checkouts of their repository, those whose folder is gone too."""
-    return checkouts(users.run("worktree", "list", "--porcelain", "-z").out)
+def checkouts_of(users: Git, root: Path | None = None) -> tuple[Checkout, ...]:
+    """The user's checkouts of their repository, those whose folder is gone too.
+
+    Args:
+        root: the main one. For a submodule, and where the git folder lies apart, git itself names only that folder.
+    """
+    found = checkouts(users.run("worktree", "list", "--porcelain", "-z").out)
+    if root is None or not found or found[0].is_bare or git_dir_of(Path(found[0].path)) is not None:
+        return found
+    git_dir = git_dir_of(root)
+    if git_dir is None or git_dir.resolve() != users.cwd.resolve():
+        return found
+    return (replace(found[0], path=str(root)), *found[1:])

@@ -42,7 +42,7 @@ def publish(repositories: Repositories, plan: PlanId, target: str, commit: Commi
     if not users.contains(commit, present):
         return Moved(actual=present)
     for _ in range(_LOOKS):
-        everywhere = checkouts_of(users)
+        everywhere = checkouts_of(users, repositories.place.root)
         command = f"git merge --ff-only {_shown_as(users, plan, commit)}"
         for checkout in everywhere:
             busy = _busy_with(repositories, checkout, name)

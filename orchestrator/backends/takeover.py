@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.backends.contents import Needs, needs_of
@@ -24,6 +25,7 @@ from orchestrator.core.gitformats import (
 )
 from orchestrator.core.gitsettings import anchored, taken_settings
 from orchestrator.model.errors import RepositoryError
+from orchestrator.model.ids import Commit
 from orchestrator.model.repo import RepoFacts
 
 #: used where the user has none; the assessment says that it is missing
@@ -46,6 +48,10 @@ _TRUSTED = {
     "transfer.fsckObjects": "true",
     "uploadpack.allowAnySHA1InWant": "true",
 }
+
+
+#: the user's git has been asked whether it trusts the repository; the one that we read it with does not know that
+_TRUSTING = "--upload-pack=git -c 'safe.directory=*' upload-pack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +185,7 @@ def _read(path: Path) -> bytes:
 def look(repositories: Repositories, target: str | None) -> RepoFacts:
     """Everything the assessment needs to know of the user's repository; works before anything of ours is there."""
     version = git_version(repositories)
+    is_shallow, is_bare = _asked_as_the_user(repositories)
     view, users = repositories.users_view, repositories.users
     head = view.ask("symbolic-ref", "--quiet", "HEAD")
     current = head.line.removeprefix("refs/heads/") if head.status == 0 else None
@@ -198,8 +205,9 @@ def look(repositories: Repositories, target: str | None) -> RepoFacts:
         files=frozenset(shown(entry.path) for entry in entries),
         directories=frozenset(shown(path) for path in directories_of(entry.path for entry in entries)),
         submodules=frozenset(shown(entry.path) for entry in entries if entry.is_submodule),
-        is_shallow=view.run("rev-parse", "--is-shallow-repository").line == "true",
-        is_bare=view.run("rev-parse", "--is-bare-repository").line == "true",
+        is_shallow=is_shallow,
+        is_bare=is_bare,
+        absent=_absent(repositories, commit) if commit else 0,
         has_identity=takeover.has_identity,
         git_version=version,
         config=takeover.shown,
@@ -210,6 +218,46 @@ def look(repositories: Repositories, target: str | None) -> RepoFacts:
         lfs_missing=needs.lfs_missing,
         submodules_lacking=needs.submodules_lacking,
     )
+
+
+def _asked_as_the_user(repositories: Repositories) -> tuple[bool, bool]:
+    """Whether the repository is shallow, and whether it is bare, by a git that finds it as the user's does.
+
+    Raises: RepositoryError when that git refuses to work here, or has its files in another folder than we.
+    """
+    root = repositories.place.root
+    git = replace(repositories.users_view, git_dir=None)
+    answer = git.ask("rev-parse", "--is-shallow-repository", "--is-bare-repository")
+    if answer.status != 0:
+        raise _no_repository_for_git(root, answer.err.strip())
+    is_shallow, is_bare = (word == "true" for word in answer.line.split())
+    top = git.ask("rev-parse", "--show-toplevel")  # nothing but an error where there are no files
+    if top.status == 0 and not is_bare and os.path.realpath(top.line) != os.path.realpath(root):
+        raise RepositoryError(
+            f"the files of {root} lie in another folder: {shown(top.line)}",
+            why="the setting core.worktree says so, and results could not be brought there safely",
+            fix=f"`git -C {shlex.quote(str(root))} config --unset core.worktree`, or use a clone without it",
+        )
+    return is_shallow, is_bare
+
+
+def _absent(repositories: Repositories, commit: Commit) -> int:
+    """How many objects of a commit's files a partial clone has not fetched yet; nothing ever fetches them for us."""
+    if not any((repositories.place.common_dir / "objects" / "pack").glob("*.promisor")):
+        return 0
+    told = repositories.users.run("rev-list", "--objects", "--no-walk", "--missing=print", commit)
+    return sum(line.startswith("?") for line in told.line.splitlines())
+
+
+def _no_repository_for_git(root: Path, said: str) -> RepositoryError:
+    words = said.splitlines() or ["it gave no reason"]
+    place = shlex.quote(str(root))
+    fix = f"see what `git -C {place} status` says, and mend that"
+    if "safe.directory" in said:  # its owner is somebody else, and git leaves the judgement to the user
+        words, fix = words[:1], f"if you trust it: `git config --global --add safe.directory {place}`"
+    elif "extension" in said:
+        fix = "install a git that knows what this repository is made with"
+    return RepositoryError(f"git refuses to work with {root}", why="; ".join(words), fix=fix)
 
 
 def git_version(repositories: Repositories) -> tuple[int, int]:
@@ -249,7 +297,7 @@ def _clone(repositories: Repositories) -> None:
     users = repositories.ours.with_(cwd=place.state_dir)
     last: GitFailed | None = None
     for manner in ("--local", "--no-local"):  # git refuses links when the user's object folder is a symbolic link
-        answer = users.ask("clone", "--bare", "--quiet", manner, "--", str(place.common_dir), str(fresh))
+        answer = users.ask("clone", "--bare", "--quiet", manner, _TRUSTING, "--", str(place.common_dir), str(fresh))
         if answer.status == 0:
             break
         last = GitFailed(("clone", "--bare"), answer)
@@ -275,6 +323,7 @@ def fetch_users(repositories: Repositories) -> None:
         "--no-recurse-submodules",
         "--update-shallow",
         "--prune",
+        _TRUSTING,
         "--",
         str(repositories.place.common_dir),
         "+refs/heads/*:refs/heads/*",

@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,22 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from orchestrator import __version__
-from orchestrator.cli import bare, config, control, doctor, events, inbox, init, logs, plan, report, start, status, why
+from orchestrator.cli import (
+    bare,
+    config,
+    control,
+    doctor,
+    events,
+    inbox,
+    init,
+    logs,
+    plan,
+    report,
+    start,
+    status,
+    streams,
+    why,
+)
 from orchestrator.cli.session import Session, envelope
 from orchestrator.cli.verb import ColorOption, DebugOption, JsonOption, take_common
 from orchestrator.model.errors import ExitCode, OrchestratorError, UsageError
@@ -190,6 +206,7 @@ def main(arguments: Sequence[str] | None = None, *, session: Session | None = No
     session = session or Session()
     if os.path.basename(sys.argv[0]) == "orch":
         session.program = "orch"
+    streams.open_closed()
     for stream in (sys.stdout, sys.stderr):
         # What agents write can hold characters that the terminal's encoding does not have.
         if hasattr(stream, "reconfigure"):
@@ -199,8 +216,30 @@ def main(arguments: Sequence[str] | None = None, *, session: Session | None = No
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return ExitCode.INTERRUPTED
+    except SystemExit as end:
+        if not streams.is_unread(end):
+            raise
+        return ExitCode.OK
     except Exception as error:
+        if isinstance(error, OSError) and streams.is_lost(sys.stdout):
+            return _unheard(error, session)
         return _our_bug(error, session, given)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            streams.give_up(stream)
+
+
+def _unheard(error: OSError, session: Session) -> int:
+    """The disk behind our output is full, or the terminal was closed."""
+    session.json = False
+    said = OrchestratorError(
+        "the output could not be written",
+        why=error.strerror or str(error),
+        fix="make room there, or let the output go to another place; what was done is done",
+    )
+    with suppress(OSError):
+        session.complain(said)
+    return said.exit_code
 
 
 def _run(given: list[str], session: Session) -> int:

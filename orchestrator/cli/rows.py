@@ -122,6 +122,9 @@ def chosen_task(known: Iterable[TaskView], typed: str) -> TaskView:
     return unique(typed, {task.id: task for task in known}, "task")
 
 
+_LISTED = {"item": "inbox"}  #: the verb that lists things of a kind, where it is not `status`
+
+
 def unique(typed: str, known: Mapping[str, T], what: str) -> T:
     """What has this name, or the only one whose name begins like it, whatever the case.
 
@@ -144,7 +147,7 @@ def unique(typed: str, known: Mapping[str, T], what: str) -> T:
         why=f"known: {', '.join(list(known)[:8])}{', ...' if len(known) > 8 else ''}"
         if known
         else f"there is no {what}",
-        fix=f"did you mean '{near[0]}'?" if near else "",
+        fix=f"did you mean '{near[0]}'?" if near else f"`orchestrator {_LISTED.get(what, 'status')}` lists them",
     )
 
 

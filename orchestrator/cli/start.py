@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import rows
+from orchestrator.cli import rows, streams
+from orchestrator.cli.act import only_for_people
 from orchestrator.cli.plan import AgentOption, IsolationOption, ParallelOption, assess, check_data
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import verb
@@ -71,6 +72,7 @@ def start(
 
     Without PLAN: go on with what was confirmed before.
     """
+    only_for_people("start")
     changes: list[str] = []
     for name, value in (("--parallel", parallel), ("--agent", agent), ("--isolation", isolation)):
         changes += [name, str(value)] if value is not None else []
@@ -84,7 +86,9 @@ def start(
         changes=tuple(changes),
     )
     if detach and foreground:
-        raise UsageError("--detach returns at once and --foreground stays", fix="choose one of them")
+        raise UsageError(
+            "--detach returns at once and --foreground stays", why="it cannot be both", fix="choose one of them"
+        )
     if plan is None:
         if changes or confirm or sequential:
             flag = changes[0] if changes else "--confirm" if confirm else "--sequential"
@@ -117,7 +121,8 @@ def _confirmed(session: Session, flags: Flags, found: Assessment, *, before: Pla
     from orchestrator.model.assessment import Verdict
 
     one_by_one = found.verdict is Verdict.SEQUENTIAL and not flags.sequential
-    session.say(*assessment_page(found, before=before))
+    with streams.perhaps_unheard():  # what was confirmed runs, whether or not anybody reads this again
+        session.say(*assessment_page(found, before=before))
     if flags.confirm is not None:
         _check_digest(session, flags, found)
     elif not session.may_ask:

@@ -205,6 +205,14 @@ def _repository_problems(facts: RepoFacts, file: str) -> Iterable[Problem]:
             fix="run `git fetch --unshallow`",
             file=file,
         )
+    if facts.absent:
+        yield Problem(
+            code="partial_clone",
+            message=f"the repository is a partial clone, and {facts.absent} objects of '{facts.target}' are not in it",
+            why="agents work from your copy, and nothing is fetched for them",
+            fix=f"fetch them once: `git archive --output=/dev/null {facts.target}`",
+            file=file,
+        )
     if not facts.has_identity:
         yield Problem(
             code="no_identity",

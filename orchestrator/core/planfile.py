@@ -192,7 +192,7 @@ def _target(findings: Findings, written: PlanTable, facts: RepoFacts) -> str:
     if target is None:
         why = "the plan names none, and no branch is checked out, so there is no current one"
         findings.report((), "missing_target", "it is not clear where the work should land", why, "write target: main")
-    elif facts.target_commit is None and not facts.branches:
+    elif facts.target_commit is None and (not facts.branches or target == facts.current_branch):
         why = "agents start from a commit, and the repository has none"
         fix = "make a first commit, an empty one if need be"
         findings.report(("target",), "unknown_target", f"the branch {shown(target)} has no commit yet", why, fix)

@@ -26,7 +26,7 @@ def find_task(plan: PlanRun, task_id: TaskId) -> TaskRun:
     near = get_close_matches(task_id, plan.tasks, n=1)
     raise UsageError(
         f"plan '{plan.id}' has no task '{task_id}'",
-        why="",
+        why="a plan has the tasks that it was confirmed with",
         fix=f"did you mean '{near[0]}'?" if near else "`orchestrator status` lists them",
     )
 

@@ -126,7 +126,10 @@ class Daemon:
                 self.leave(Leaving.DETACHED)
 
     async def _signals(self, tasks: TaskGroup) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        ending = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+            ending.append(signal.SIGHUP)  # the terminal of a daemon in the foreground was closed
+        with anyio.open_signal_receiver(*ending) as signals:
             async for number in signals:
                 log.info("signal.received", signal=int(number))
                 if self._leave.is_set():

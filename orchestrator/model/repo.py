@@ -22,6 +22,7 @@ class RepoFacts:
     submodules: frozenset[str] = frozenset()
     is_shallow: bool = False
     is_bare: bool = False
+    absent: int = 0  #: objects of the target that a partial clone has left at its remote
     has_identity: bool = True
     git_version: tuple[int, int] = (2, 39)
     config: dict[str, str] = field(default_factory=dict)  #: the user's git configuration taken over, for people to see

@@ -347,5 +347,6 @@ def test_a_state_folder_that_cannot_be_used_is_told_plainly(person: Person) -> N
     person.write(".git/orchestrator", "in the way\n")
     refused = person.type("start", plan, "--confirm", digest)
     assert refused.code == 6
-    assert "make its folder yours and writable" in refused.err
+    assert "is not a folder" in refused.err
+    assert "move it away" in refused.err
     (person.repo / ".git" / "orchestrator").unlink()

@@ -175,6 +175,7 @@ def test_sentences_are_broken_between_words_and_a_command_is_left_whole(
         "  why: known: db, api, ui,",
         f"  {LONG},",
         "  docs, lint, gone",
+        "  fix: `orchestrator status` lists them",
     ]
 
 
