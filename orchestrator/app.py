@@ -135,14 +135,14 @@ def plan_schema() -> dict[str, Any]:
     return schema()
 
 
-def check_plan(place: Place, path: Path, overrides: Overrides) -> Assessment:
-    """What a person would confirm."""
+def check_plan(place: Place, path: Path, overrides: Overrides, text: str | None = None) -> Assessment:
+    """What a person would confirm; `text` is what is going to be in the file."""
     import anyio
 
-    return anyio.run(assess_plan, place, path, overrides)
+    return anyio.run(assess_plan, place, path, overrides, text)
 
 
-async def assess_plan(place: Place, path: Path, overrides: Overrides) -> Assessment:
+async def assess_plan(place: Place, path: Path, overrides: Overrides, text: str | None = None) -> Assessment:
     """Read a plan file and all it names, look at the repository, and work out what a person would confirm."""
     import anyio
 
@@ -152,7 +152,7 @@ async def assess_plan(place: Place, path: Path, overrides: Overrides) -> Assessm
     from orchestrator.model.assessment import Assessment
 
     name = str(path.relative_to(place.root)) if path.is_relative_to(place.root) else str(path)
-    data = await anyio.to_thread.run_sync(_read_plan, path, name)
+    data = await anyio.to_thread.run_sync(_read_plan, path, name) if text is None else text
     settings = load_settings(place)
     try:
         draft = parse_plan(data, file=name)
@@ -170,6 +170,9 @@ async def assess_plan(place: Place, path: Path, overrides: Overrides) -> Assessm
             parallel=overrides.parallel,
             agent=overrides.agent,
             isolation=overrides.isolation,
+            agents=overrides.agents,
+            first=overrides.first,
+            drop=overrides.drop,
         )
     )
     return await anyio.to_thread.run_sync(
