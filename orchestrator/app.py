@@ -200,6 +200,54 @@ def _read_text(root: Path, name: str) -> str | None:
         return None
 
 
+# ---- the person at the terminal ----
+
+
+def edit_file(path: Path) -> int:
+    """Open a file in the person's editor. Returns: its exit status. Raises: UsageError when there is no editor."""
+    from orchestrator.backends.foreground import edit
+
+    return edit(path, os.environ)
+
+
+def page(text: str) -> bool:
+    """Show a text in the person's pager. Returns: False when there is none, and nothing was shown."""
+    from orchestrator.backends.foreground import page as show
+
+    return show(text, os.environ)
+
+
+# ---- plans without a file of the person's ----
+
+
+def kept_plan(place: Place, name: str) -> str | None:
+    """The text of a plan that `run` made; None when there is none of that name."""
+    try:
+        return (place.kept_plans / f"{name}.yaml").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise OrchestratorError(
+            f"the plan {place.kept_plans / name}.yaml cannot be read", why=str(error), fix="move it away"
+        ) from error
+
+
+def keep_plan(place: Place, name: str, text: str) -> Path:
+    """Put the text of a plan where it stays, whole or not at all. Returns: the file."""
+    _make_state(place)
+    path = place.kept_plans / f"{name}.yaml"
+    new = path.with_name(f".{name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise _unusable(place, error) from error
+    finally:
+        new.unlink(missing_ok=True)
+    return path
+
+
 async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
     """The plan of a message, read anew. Raises: ConfirmationNeeded when it is not what was confirmed."""
     from orchestrator.core.graph import ranks

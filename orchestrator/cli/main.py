@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from orchestrator import __version__
-from orchestrator.cli import config, control, events, inbox, logs, plan, report, start, status, why
+from orchestrator.cli import config, control, events, inbox, logs, plan, report, run, start, status, why
 from orchestrator.cli.session import Session, envelope
 from orchestrator.cli.verb import ColorOption, DebugOption, JsonOption, take_common
 from orchestrator.model.errors import ExitCode, OrchestratorError, UsageError
@@ -29,6 +29,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("plan graph", "what depends on what", "plan graph plans/auth.yaml --format mermaid"),
             ("plan schema", "JSON Schema of plan files, for editors", "plan schema > plan.schema.json"),
             ("start", "check, show, ask, run, follow", "start plans/auth.yaml"),
+            ("run", "one task without a plan file", "run 'fix the login timeout' --files 'src/auth/**'"),
         ),
     ),
     (
@@ -150,6 +151,7 @@ def _group(name: str, text: str, *, run: Callable[..., None] | None = None) -> t
 
 
 _add(app, "start", start.start)
+_add(app, "run", run.run)
 _plan = _group("plan", "What a plan says, before anything runs.")
 _add(_plan, "plan check", plan.check)
 _add(_plan, "plan show", plan.show)

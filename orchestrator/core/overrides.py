@@ -76,13 +76,14 @@ class _Names:
     def __init__(self, findings: Findings, ids: list[str]) -> None:
         self.findings = findings
         self.ids = list(dict.fromkeys(ids))
-        self._known = frozenset(self.ids)
+        self._known = {name.casefold(): name for name in reversed(self.ids)}
 
     def find(self, name: str, what_for: str) -> str | None:
-        """The task of that id, or the only one that begins so; None after saying that there is none."""
-        if name in self._known:
-            return name
-        begin = [one for one in self.ids if name and one.startswith(name)]
+        """The task of that id, or the only one that begins so, whatever the case; None after saying there is none."""
+        folded = name.casefold()
+        if folded in self._known:
+            return self._known[folded]
+        begin = [one for one in self.ids if folded and one.casefold().startswith(folded)]
         if len(begin) == 1:
             return begin[0]
         if begin:
