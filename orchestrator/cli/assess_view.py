@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 #: Tasks that are still shown one by one on the short page.
 FEW = 12
-#: Waves, groups and warnings on the short page.
-FEW_WAVES = 10
-FEW_GROUPS = 6
+#: Waves and warnings on the short page.
+FEW_WAVES = 6
+#: Groups whose ways out are spelled out on the short page.
+FEW_WAYS = 2
 FEW_WARNINGS = 5
 #: Steps of indentation; a chain of hundreds would walk off the screen.
 DEEPEST = 8
 #: Characters of names in a line of the short page.
-NAMES_WIDTH = 60
+NAMES_WIDTH = 44
 
 VERDICTS = {
     Verdict.PARALLEL: "parallel: no two tasks that may run at once meet in a file or a shared name",
@@ -45,6 +46,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
         yield from problem_lines(found.errors, "red")
         return
     yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, published: {plan.publish.value}")
+    yield verdict_line(found)
     if before is not None:
         from orchestrator.cli.difference_view import under_way_lines
 
@@ -72,7 +74,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
         if len(rest) > most:
             yield cell(f"and {counted(len(rest) - most, 'more warning')}: details show them", AMBER)
     yield cell("")
-    yield from verdict_lines(found, plan)
+    yield from outcome_lines(found, plan)
 
 
 def problem_lines(problems: Sequence[Problem], style: str) -> Iterable[RenderableType]:
@@ -234,15 +236,28 @@ def group_lines(found: Assessment) -> Iterable[RenderableType]:
     )
     if len(found.overlaps) <= FEW:
         yield grid([overlap_cells(pair) for pair in sorted(found.overlaps, key=lambda pair: pair.ordered)])
-    groups = pairs_of_groups(found)
-    for group, pairs in groups[:FEW_GROUPS]:
-        if not pairs:
-            continue
-        yield cell("")
-        yield from ways_out(group, pairs)
-    if len(groups) > FEW_GROUPS:
-        rest = sum(len(group) for group, _ in groups[FEW_GROUPS:])
-        yield cell(f"  and {counted(len(groups) - FEW_GROUPS, 'more group')} of {rest} tasks: details show them")
+    groups = [(group, pairs) for group, pairs in pairs_of_groups(found) if pairs]
+    if len(groups) <= FEW_WAYS:
+        for group, pairs in groups:
+            yield cell("")
+            yield from ways_out(group, pairs)
+        return
+    if len(found.overlaps) > FEW:
+        yield grid([[cell(first_names(group), "bold"), cell(witness_word(pairs))] for group, pairs in groups[:FEW]])
+        if len(groups) > FEW:
+            rest = sum(len(group) for group, _ in groups[FEW:])
+            yield cell(
+                f"  and {counted(len(groups) - FEW, 'more group')} of {counted(rest, 'task')}: details show them"
+            )
+    yield cell("  Three ways out of each: order two of them (--first A:B, or depends_on), narrow `files`,")
+    yield cell("  or move what they share into a task that runs first. Details say it for every group.")
+
+
+def witness_word(pairs: Sequence[Overlap]) -> str:
+    """Where the tasks of a group meet: one path or name, and between whom when there are several pairs."""
+    first = pairs[0]
+    who = f"{first.tasks[0]} and {first.tasks[1]}: " if len(pairs) > 1 else ""
+    return f"{who}{'shared: ' if first.shared else ''}{first.witness}"
 
 
 def overlap_cells(pair: Overlap) -> list[Text]:
@@ -259,10 +274,8 @@ def ways_out(group: Sequence[str], pairs: Sequence[Overlap]) -> Iterable[Rendera
     """One witness of a group, and three ways to let its tasks run without waiting for each other by chance."""
     first = pairs[0]
     one, two = first.tasks
-    witness = (
-        f"for one, {one} and {two} in {'shared ' if first.shared else ''}{first.witness}" if len(pairs) > 1 else ""
-    )
-    yield cell(f"  {first_names(group)} are kept apart{f' ({witness})' if witness else ''}. Three ways out:", AMBER)
+    witness = f" ({witness_word(pairs)})" if len(pairs) > 1 else ""
+    yield cell(f"  {first_names(group)} are kept apart{witness}. Three ways out:", AMBER)
     paths = sorted({pair.witness for pair in pairs if not pair.shared})
     shared = sorted({pair.witness for pair in pairs if pair.shared})
     meeting = joined([*paths, *shared][:3])
@@ -321,9 +334,12 @@ def count_line(found: Assessment, plan: Plan) -> str:
     )
 
 
-def verdict_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
+def verdict_line(found: Assessment) -> Text:
     style = "green" if found.verdict is Verdict.PARALLEL else AMBER
-    yield line(cell("verdict  ", "dim"), cell(VERDICTS[found.verdict], style))
+    return line(cell("verdict  ", "dim"), cell(VERDICTS[found.verdict], style))
+
+
+def outcome_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
     yield line(
         cell("time     ", "dim"),
         f"about {length(found.one_by_one)} one by one, {length(found.in_parallel)} in parallel",

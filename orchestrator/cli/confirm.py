@@ -29,8 +29,8 @@ class Source(Protocol):
     def assess(self, overrides: Overrides) -> Assessment:
         """What a person would confirm. Raises: OrchestratorError when there is nothing to read."""
 
-    def words(self, overrides: Overrides) -> list[str]:
-        """The command that leads to the same plan, without what only concerns running it."""
+    def words(self, overrides: Overrides, *more: str) -> list[str]:
+        """The command that leads to the same plan, with more flags, such as those that say how to run it."""
 
     def check_words(self, overrides: Overrides) -> list[str]:
         """The command that shows the same plan and starts nothing."""
@@ -143,8 +143,8 @@ def check_digest(session: Session, flags: Flags, source: Source, overrides: Over
 
 def command(session: Session, flags: Flags, source: Source, shown: Yes, *, sequential: bool) -> str:
     """The exact command that confirms this plan."""
-    words = [*source.words(shown.overrides), *flags.words(sequential=sequential)]
-    return session.command_line(*words, "--confirm", shown.found.digest)
+    more = [*flags.words(sequential=sequential), "--confirm", shown.found.digest]
+    return session.command_line(*source.words(shown.overrides, *more))
 
 
 def _submission(flags: Flags, source: Source, yes: Yes) -> SubmitPlan:

@@ -126,7 +126,7 @@ class Dialogue:
         self.session.say(cell(text), talk=True)
 
     def _command(self) -> str:
-        return self.session.command_line(*self.source.words(self.overrides), *self.flags.words())
+        return self.session.command_line(*self.source.words(self.overrides, *self.flags.words()))
 
     def _show(self) -> None:
         from orchestrator.cli.assess_view import assessment_page
@@ -252,4 +252,4 @@ class Dialogue:
 
 def help_lines() -> Iterable[RenderableType]:
     yield grid([[cell(key, "bold"), cell(f"{word} {more}".rstrip()), cell(does)] for key, word, more, does in KEYS])
-    yield cell("  Changes made here are flags, not written to the file: `command` shows them; `edit` is for the file.")
+    yield cell("  Changes made here are flags; the file stays as it is, unless you `edit` it.")

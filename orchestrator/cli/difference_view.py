@@ -93,7 +93,7 @@ def summary(found: Assessment, plan: Plan) -> list[tuple[str, str]]:
         ("tasks", f"{len(plan.tasks)} in {counted(len(found.waves), 'wave')}, {plan.parallel} at once"),
         ("agents", ", ".join(agent.name for agent in plan.agents) or "none"),
         ("overlaps", f"{counted(apart, 'pair')} kept apart, {len(found.overlaps) - apart} ordered"),
-        ("time", f"about {length(found.one_by_one)} one by one, {length(found.in_parallel)} in parallel"),
+        ("time", f"{length(found.one_by_one)} one by one, {length(found.in_parallel)} in parallel"),
         ("longest", path_word(found.critical_path)),
         ("digest", found.digest[:12]),
     ]

@@ -38,7 +38,8 @@ class Asked:
     """One task, as it was typed."""
 
     prompt: str
-    words: tuple[str, ...]  #: of the command line that says the same, the agent aside
+    source: tuple[str, ...]  #: the words that gave the prompt
+    options: tuple[str, ...]  #: the words of everything else, the agent aside
     files: tuple[str, ...] | None
     agent: str | None
     checks: tuple[tuple[str, list[str]], ...] | None
@@ -79,16 +80,15 @@ def run(
     flags = Flags(confirm=confirm, detach=detach, foreground=foreground, exit_when_blocked=exit_when_blocked)
     check_flags(flags)
     told = _prompt(session, prompt, prompt_file)
-    words = ["run", *([prompt] if prompt is not None else ["--prompt-file", str(prompt_file)])]
+    options: list[str] = []
     for option, values in (("--files", files), ("--check", check)):
-        words += [word for value in values or () for word in (option, value)]
+        options += [word for value in values or () for word in (option, value)]
     for option, single in (("--checks", checks), ("--name", name), ("--timeout", timeout)):
-        words += [option, single] if single is not None else []
-    if prompt is not None and prompt.startswith("-"):
-        words = [words[0], *words[2:], "--", prompt]  # not to be taken for an option
+        options += [option, single] if single is not None else []
     asked = Asked(
         prompt=told,
-        words=tuple(words),
+        source=(prompt,) if prompt is not None else ("--prompt-file", str(prompt_file)),
+        options=tuple(options),
         files=tuple(files) if files else None,
         agent=agent,
         checks=_checks(check, checks),
@@ -147,8 +147,8 @@ def _checks(commands: list[str] | None, word: str | None) -> tuple[tuple[str, li
             raise UsageError(
                 f"--check cannot read '{command}'", why=str(error).lower(), fix="write it as --check 'make test'"
             ) from error
-        unique = next(one for one in (name, *(f"{name}-{n}" for n in count(2))) if one.lower() not in found)
-        found[unique.lower()] = words
+        numbered = (name if n == 1 else f"{name}-{n}" for n in count(1))
+        found[next(one.lower() for one in numbered if one.lower() not in found)] = words
     return tuple(found.items()) or None
 
 
@@ -184,15 +184,18 @@ class OneTask:
         return replace(
             found,
             errors=tuple(map(_said_for_run, found.errors)),
-            warnings=tuple(map(_said_for_run, found.warnings)),
+            warnings=(*(() if self._asked.files else (_whole_repository(),)), *map(_said_for_run, found.warnings)),
         )
 
-    def words(self, overrides: Overrides) -> list[str]:
+    def words(self, overrides: Overrides, *more: str) -> list[str]:
         if self._path is not None:
-            return ["start", str(self._path), *words_of(self._unwritten(overrides))]
+            return ["start", str(self._path), *words_of(self._unwritten(overrides)), *more]
         agent = self._agent(overrides)
-        named = ["--agent", agent] if agent is not None else []
-        return [self._asked.words[0], *named, *self._asked.words[1:], *words_of(_rest(overrides))]
+        options = [*self._asked.options, *(["--agent", agent] if agent is not None else []), *more]
+        source = self._asked.source
+        if len(source) == 1 and source[0].startswith("-"):
+            return ["run", *options, "--", *source]  # not to be taken for an option
+        return ["run", *source, *options]
 
     def check_words(self, overrides: Overrides) -> list[str]:
         return self.words(overrides)
@@ -250,7 +253,8 @@ class OneTask:
                 )
             return asked.name, text_of(asked.name)
         base = task_name(asked.prompt)
-        for name in (base, *(f"{base}-{number}" for number in count(2))):
+        for number in count(1):
+            name = base if number == 1 else f"{base}-{number}"
             kept, text = world.kept_plan(place, name), text_of(name)
             if kept == text or (kept is None and name not in taken):
                 return name, text
@@ -260,6 +264,19 @@ class OneTask:
 def _rest(overrides: Overrides) -> Overrides:
     """What is not in the text already."""
     return overrides.model_copy(update={"agent": None, "agents": {}})
+
+
+def _whole_repository() -> Problem:
+    from orchestrator.model.errors import Problem
+
+    return Problem(
+        code="runs_alone",
+        message="the agent may change the whole repository",
+        why="--files was not given",
+        fix="say what it may change, such as --files 'src/auth/**'",
+        file="run",
+        warning=True,
+    )
 
 
 def _said_for_run(problem: Problem) -> Problem:

@@ -159,7 +159,13 @@ class Session:
             return self.ask(text).strip()
         sys.stderr.write(text)
         sys.stderr.flush()
-        return sys.stdin.readline().strip()
+        said = ""
+        try:
+            said = sys.stdin.readline()
+        finally:
+            if not said.endswith("\n"):  # Ctrl-C or Ctrl-D: what follows begins on a line of its own
+                sys.stderr.write("\n")
+        return said.strip()
 
     # ---- output ----
 

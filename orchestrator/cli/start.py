@@ -96,8 +96,8 @@ class PlanFile:
     def assess(self, overrides: Overrides) -> Assessment:
         return self._session.world().check_plan(self._session.place(), self._path, overrides)
 
-    def words(self, overrides: Overrides) -> list[str]:
-        return ["start", str(self._typed), *words_of(overrides)]
+    def words(self, overrides: Overrides, *more: str) -> list[str]:
+        return ["start", str(self._typed), *words_of(overrides), *more]
 
     def check_words(self, overrides: Overrides) -> list[str]:
         return ["plan", "check", str(self._typed), *words_of(overrides)]
