@@ -46,19 +46,21 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
         yield from problem_lines(found.errors, "red")
         return
     yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, published: {plan.publish.value}")
-    yield verdict_line(found)
+    if len(plan.tasks) > 1:
+        yield verdict_line(found)
     if before is not None:
         from orchestrator.cli.difference_view import under_way_lines
 
         yield from under_way_lines(before, plan)
-    yield cell("")
-    yield from wave_lines(found, plan) if full else wave_counts(found)
-    if full or len(plan.tasks) <= FEW:
+    if len(plan.tasks) > 1:
         yield cell("")
-        yield task_table(found, plan)
-    else:
-        yield from standing_counts(found, plan)
-    if full:
+        yield from wave_lines(found, plan) if full else wave_counts(found)
+        if full or len(plan.tasks) <= FEW:
+            yield cell("")
+            yield task_table(found, plan)
+        else:
+            yield from standing_counts(found, plan)
+    if full or len(plan.tasks) == 1:
         from orchestrator.cli.task_view import task_lines
 
         for task in plan.tasks:

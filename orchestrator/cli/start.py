@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from orchestrator.wire import Overrides
 
 ConfirmOption = Annotated[
-    str | None, typer.Option("--confirm", metavar="DIGEST", help="Yes to exactly this plan, by the digest that was shown.")
+    str | None,
+    typer.Option("--confirm", metavar="DIGEST", help="Yes to exactly this plan, by the digest that was shown."),
 ]
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return as soon as it runs.")]
 ForegroundOption = Annotated[bool, typer.Option("--foreground", help="Be the daemon, until the plan ends.")]

@@ -8,8 +8,6 @@ import shlex
 import unicodedata
 from collections.abc import Sequence
 
-from orchestrator.core.planvalues import safe_id
-
 NAME_LENGTH = 40
 TITLE_LENGTH = 60
 FALLBACK = "task"
@@ -20,16 +18,20 @@ _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": 
 
 def task_name(prompt: str) -> str:
     """A short name in the words of a prompt: `fix-the-login-timeout`. Usable for plans and tasks."""
-    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFC", prompt).lower().translate(_LETTERS))
-    words = re.findall(r"[a-z0-9]+", "".join(char for char in plain if not unicodedata.combining(char)))
+    name = _slug(prompt) or FALLBACK
+    return f"{FALLBACK}-{name}" if name in {"plans", "old"} else name
+
+
+def _slug(text: str) -> str:
+    """As many words as fit, in plain letters; empty when there are none."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFC", text).lower().translate(_LETTERS))
     name = ""
-    for word in words:
+    for word in re.findall(r"[a-z0-9]+", "".join(char for char in plain if not unicodedata.combining(char))):
         longer = f"{name}-{word}" if name else word[:NAME_LENGTH]
         if len(longer) > NAME_LENGTH:
             break
         name = longer
-    name = safe_id(name) or FALLBACK
-    return f"{FALLBACK}-{name}" if name in {"plans", "old"} else name
+    return name
 
 
 def task_title(prompt: str) -> str:
@@ -48,7 +50,7 @@ def check_of(command: str) -> tuple[str, list[str]]:
     words = shlex.split(command)
     if not words:
         raise ValueError("there is no command")
-    name = safe_id("-".join(word for word in re.findall(r"[A-Za-z0-9._]+", command))[:NAME_LENGTH]) or "check"
+    name = _slug(command) or "check"
     is_for_shell = bool(set(command) & _SHELL) or re.match(r"[A-Za-z_]\w*=", words[0]) is not None
     return name, ["sh", "-c", command.strip()] if is_for_shell else words
 

@@ -107,11 +107,12 @@ def test_a_long_title_ends_at_a_word() -> None:
     ("command", "name", "words"),
     [
         ("make test", "make-test", ["make", "test"]),
-        ("pytest -q 'tests/a b.py'", "pytest-q-tests-a-b.py", ["pytest", "-q", "tests/a b.py"]),
+        ("pytest -q 'tests/a b.py'", "pytest-q-tests-a-b-py", ["pytest", "-q", "tests/a b.py"]),
         ("npm test && npm run lint", "npm-test-npm-run-lint", ["sh", "-c", "npm test && npm run lint"]),
-        ("CI=1 make", "CI-1-make", ["sh", "-c", "CI=1 make"]),
-        ("ls *.py | wc -l", "ls-.py-wc-l", ["sh", "-c", "ls *.py | wc -l"]),
-        ("./ü", "check", ["./ü"]),
+        ("CI=1 make", "ci-1-make", ["sh", "-c", "CI=1 make"]),
+        ("ls *.py | wc -l", "ls-py-wc-l", ["sh", "-c", "ls *.py | wc -l"]),
+        ("./ü", "ue", ["./ü"]),
+        ("./試験", "check", ["./試験"]),
     ],
 )
 def test_a_check_is_read_as_a_shell_would(command: str, name: str, words: list[str]) -> None:
