@@ -92,10 +92,11 @@ def _confirmed(session: Session, flags: Flags, source: Source, shown: Yes, dialo
     """What a person said yes to. Raises: ConfirmationNeeded when they did not."""
     from orchestrator.cli.assess_view import assessment_page
 
-    session.say_paged(*assessment_page(shown.found, before=before_of(session, shown.found)))
     yes = shown
     if dialogue is not None:
         yes = dialogue.run()
+    else:  # nobody may be there to leave a pager
+        session.say(*assessment_page(shown.found, before=before_of(session, shown.found)))
     one_by_one = yes.found.verdict is Verdict.SEQUENTIAL and not flags.sequential
     if flags.confirm is not None:
         check_digest(session, flags, source, yes.overrides, yes.found)

@@ -52,6 +52,7 @@ class Dialogue:
         self.overrides = overrides
         self.found = found
         self._earlier: list[Overrides] = []
+        self._is_shown = False  #: the whole page, once
         self._deeds: dict[str, Callable[[list[str]], None]] = {
             "edit": lambda words: self._edit(),
             "read": lambda words: self._read_again(),
@@ -71,6 +72,8 @@ class Dialogue:
         """Talk until the person decides. Raises: ConfirmationNeeded when it is not a yes."""
         from orchestrator.cli.confirm import Yes
 
+        if not self._is_shown:
+            self._show()
         while True:
             said = self.session.question(QUESTION).split()
             word = _WORDS.get(said[0].lower()) if said else "no"
@@ -132,6 +135,7 @@ class Dialogue:
         from orchestrator.cli.assess_view import assessment_page
         from orchestrator.cli.confirm import before_of
 
+        self._is_shown = True
         self.session.say_paged(*assessment_page(self.found, before=before_of(self.session, self.found)))
 
     def _details(self, words: list[str]) -> None:

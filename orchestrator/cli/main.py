@@ -181,8 +181,8 @@ def main(arguments: Sequence[str] | None = None, *, session: Session | None = No
     session = session or Session()
     if os.path.basename(sys.argv[0]) == "orch":
         session.program = "orch"
-    for stream in (sys.stdout, sys.stderr):
-        # What agents write can hold characters that the terminal's encoding does not have.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        # What agents write, and what people type, can hold characters that the terminal's encoding does not have.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:

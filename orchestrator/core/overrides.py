@@ -41,6 +41,9 @@ def find_changes(
         drop: tasks to leave out; refused while others depend on them.
         agents: task -> the agent that takes it. Tasks may be given by the beginning of their ids.
     """
+    first, drop = list(first), list(drop)
+    if not (first or drop or agents):
+        return NO_CHANGES
     names = _Names(findings, [table.id for table in tables if table.id is not None])
     dropped = {found: None for name in drop if (found := names.find(name, "leave out"))}
     waits: _Waits = {}

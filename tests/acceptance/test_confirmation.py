@@ -128,6 +128,10 @@ def test_a_long_page_goes_through_the_pager_and_the_question_comes_after(person:
     terminal.answer("n")
     assert terminal.end() == 4
     assert "t199" in (tmp_path / "paged").read_text()
+    (tmp_path / "paged").unlink()
+    answered = Terminal(person, "start", plan, "--confirm", "0" * 64, LINES="10", PAGER=f"'{pager}'")
+    assert answered.end() == 4
+    assert not (tmp_path / "paged").exists(), "where nothing is asked, nobody may be there to leave a pager"
 
 
 def test_a_single_task_is_run_without_a_plan_file(person: Person) -> None:

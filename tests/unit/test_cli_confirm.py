@@ -255,7 +255,7 @@ def test_a_plan_with_errors_can_be_edited_before_anything_else(
     captured = capsys.readouterr()
     assert "auth.yaml:2:1: " in captured.out
     assert ("the plan has 1 error" in captured.err) is (code == 2)
-    assert ("verdict  partly" in captured.out) is (code == 4)
+    assert captured.out.count("verdict  partly") == (1 if code == 4 else 0)
 
 
 def test_no_editor_leads_back_to_the_question(world: PlanWorld, capsys: pytest.CaptureFixture[str]) -> None:
