@@ -274,11 +274,10 @@ def _whole_repository() -> Problem:
         message="the agent may change the whole repository",
         why="--files was not given",
         fix="say what it may change, such as --files 'src/auth/**'",
-        file="run",
         warning=True,
     )
 
 
 def _said_for_run(problem: Problem) -> Problem:
     """In the words of the command line: the place in a text that nobody has seen helps nobody."""
-    return replace(problem, file="run", line=0, column=0, fix=FIXES.get(problem.code, problem.fix))
+    return replace(problem, file="", line=0, column=0, fix=FIXES.get(problem.code, problem.fix))

@@ -215,4 +215,4 @@ def test_errors_of_a_run_are_in_the_envelope(world: PlanWorld, capsys: pytest.Ca
     assert run(world, "run", "x", "--agent", "demo", "--json") == 2
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (answer["command"], answer["ok"], answer["error"]["code"]) == ("run", False, "no_checks")
-    assert answer["data"]["errors"][0]["file"] == "run"
+    assert answer["data"]["errors"][0]["file"] == ""
