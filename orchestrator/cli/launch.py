@@ -127,8 +127,16 @@ def refuse_beside_another(session: Session, name: str) -> None:
             raise RefusedError(
                 f"plan '{plan.name}' is not finished",
                 why="one plan runs at a time, so that two agents never work on one file",
-                fix=f"go on with it: {session.command_line('start')}; then `cancel --all` ends it",
+                fix=_ways_on(session),
             )
+
+
+def _ways_on(session: Session) -> str:
+    """What to do about another plan that is unfinished."""
+    follow, end = session.command_line("start"), session.command_line("cancel", "--all")
+    if session.daemon_pid() is None:
+        return f"go on with it: {follow}; then `{end}` would end it"
+    return f"follow it to its end: {follow}; or end it: {end}; then type this again"
 
 
 def _newest(session: Session) -> int:
