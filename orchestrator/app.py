@@ -9,6 +9,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,10 +140,10 @@ def check_plan(place: Place, path: Path, overrides: Overrides, text: str | None 
     """What a person would confirm; `text` is what is going to be in the file."""
     import anyio
 
-    return anyio.run(assess_plan, place, path, overrides, text)
+    return anyio.run(partial(assess_plan, place, path, overrides, text=text))
 
 
-async def assess_plan(place: Place, path: Path, overrides: Overrides, text: str | None = None) -> Assessment:
+async def assess_plan(place: Place, path: Path, overrides: Overrides, *, text: str | None = None) -> Assessment:
     """Read a plan file and all it names, look at the repository, and work out what a person would confirm."""
     import anyio
 

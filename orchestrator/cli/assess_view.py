@@ -9,7 +9,7 @@ from orchestrator.cli.words import AMBER, cell, counted, grid, joined, length, l
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.ids import TaskId
-from orchestrator.model.plan import Check, FileSet, Plan, Task
+from orchestrator.model.plan import Check, FileSet, Plan, PublishMode, Task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
     if plan is None:
         yield from problem_lines(found.errors, "red")
         return
-    yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, published: {plan.publish.value}")
+    yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, {publish_word(plan)}")
     if len(plan.tasks) > 1:
         yield verdict_line(found)
     if before is not None:
@@ -77,6 +77,17 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
             yield cell(f"and {counted(len(rest) - most, 'more warning')}: details show them", AMBER)
     yield cell("")
     yield from outcome_lines(found, plan)
+
+
+def publish_word(plan: Plan) -> str:
+    """When the user's own branch moves, in words."""
+    match plan.publish:
+        case PublishMode.END:
+            return f"which moves once, when everything has landed (publish: {plan.publish.value})"
+        case PublishMode.EACH:
+            return f"which moves after every task that lands (publish: {plan.publish.value})"
+        case PublishMode.MANUAL:
+            return f"which moves only when you say `orchestrator publish` (publish: {plan.publish.value})"
 
 
 def problem_lines(problems: Sequence[Problem], style: str) -> Iterable[RenderableType]:

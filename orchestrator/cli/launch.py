@@ -69,13 +69,16 @@ def text_under_way(session: Session, known: PlanView | None) -> Plan | None:
     return load(PlanText, confirmed[-1].data["plan"]) if confirmed else None
 
 
-def unfinished(session: Session) -> PlanView:
-    """The plan to go on with. Raises: NothingError, with plan files that could be started."""
+def unfinished(session: Session, *, or_over: bool = False) -> PlanView:
+    """The plan to go on with; with `or_over` one that is over will do, for a daemon that can publish and retry.
+
+    Raises: NothingError, with plan files that could be started.
+    """
     reader = ledger_or_none(session)
     known = rows.plans(reader) if reader is not None else []
     still = [plan for plan in known if not rows.is_over(plan)]
-    if still:
-        return rows.chosen_plan(still)
+    if still or (or_over and known):
+        return rows.chosen_plan(still or known)
     from orchestrator.cli.status import plan_files
 
     files = plan_files(session)
@@ -112,7 +115,7 @@ def launch(session: Session, flags: Flags, name: str, submission: SubmitPlan | N
         hand_in(session, submission)
     reader = session.ledger()
     if flags.detach:
-        return _state(session, reader, name, page=lambda: _going(session, name))
+        return _state(session, reader, name, page=lambda: _going(session, reader, name))
     from orchestrator.cli.follow import follow
 
     return follow(session, reader, name, exit_when_blocked=flags.exit_when_blocked, after_seq=after_seq)
@@ -186,8 +189,12 @@ def _state(
     return Answer(data=data, page=page, error=error)
 
 
-def _going(session: Session, name: str) -> Iterable[RenderableType]:
+def _going(session: Session, reader: LedgerReader, name: str) -> Iterable[RenderableType]:
     from orchestrator.cli.words import cell
 
-    yield cell(f"{name} is under way; the daemon is process {session.daemon_pid()}.")
-    yield cell(f"  follow: {session.command_line('start')}    look: {session.command_line('status')}")
+    plan = rows.chosen_plan(rows.plans(reader), name)
+    over = rows.is_over(plan)
+    where = f"is {plan.state}" if over else "is under way"
+    follow = "" if over else f"follow: {session.command_line('start')}    "
+    yield cell(f"{name} {where}; the daemon is process {session.daemon_pid()}.")
+    yield cell(f"  {follow}look: {session.command_line('status')}")

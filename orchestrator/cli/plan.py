@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -34,18 +35,29 @@ PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.
 
 def plan_path(session: Session, typed: Path) -> Path:
     """The plan file that was typed, absolute. Raises: UsageError when there is no such file."""
-    path = session.path(typed).resolve()
-    if not path.is_file():
-        from orchestrator.cli.status import plan_files
+    path = session.path(typed)
+    # what is no ordinary file, such as a pipe, can be read once only, and a plan is read again when it is handed in
+    if not os.path.isfile(path):
+        raise _no_plan_file(session, typed, path)
+    return path.resolve()
 
-        here = plan_files(session)
-        meant = (get_close_matches(str(typed), here, n=1) or here)[:1]
-        raise UsageError(
-            f"there is no plan file '{typed}'",
-            why=f"here are {', '.join(here[:6])}" if here else "and there is none in plans/ either",
-            fix=session.command_line("plan", "check", meant[0]) if meant else "",
-        )
-    return path
+
+def _no_plan_file(session: Session, typed: Path, path: Path) -> UsageError:
+    from orchestrator.cli.status import plan_files
+
+    here = [name for name in plan_files(session) if session.path(Path(name)) != path]
+    meant = (get_close_matches(str(typed), here, n=1) or here)[:1]
+    message, why = f"there is no plan file '{typed}'", ""
+    if os.path.isdir(path):
+        message, why = f"'{typed}' is a folder, and a plan is a file", ""
+    elif os.path.exists(path):
+        message, why = f"'{typed}' is not a plan file", "it is a device or a pipe, and a plan is read more than once"
+    known = f"here are {', '.join(here[:6])}" if here else "there is none in plans/ either"
+    return UsageError(
+        message,
+        why=why or known,
+        fix=session.command_line("plan", "check", meant[0]) if meant else "give the path of a plan file",
+    )
 
 
 def assess(session: Session, typed: Path, overrides: Overrides) -> Assessment:

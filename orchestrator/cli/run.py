@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import rows
+from orchestrator.cli.act import only_for_people
 from orchestrator.cli.changes import words_of
 from orchestrator.cli.launch import Flags, ledger_or_none
 from orchestrator.cli.session import Answer, Session
@@ -77,6 +78,7 @@ def run(
     from orchestrator.cli.confirm import begin
     from orchestrator.wire import Overrides
 
+    only_for_people("run")
     flags = Flags(confirm=confirm, detach=detach, foreground=foreground, exit_when_blocked=exit_when_blocked)
     check_flags(flags)
     told = _prompt(session, prompt, prompt_file)

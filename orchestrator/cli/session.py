@@ -109,6 +109,7 @@ class Session:
     wait: Callable[[float], None] = time.sleep
     ask: Callable[[str], str] | None = None  #: None: the person at the terminal
     known_place: Place | None = None
+    is_gone: bool = False  #: the person closed their side instead of answering
 
     # ---- ways to the outside ----
 
@@ -165,6 +166,7 @@ class Session:
         finally:
             if not said.endswith("\n"):  # Ctrl-C or Ctrl-D: what follows begins on a line of its own
                 sys.stderr.write("\n")
+        self.is_gone = not said
         return said.strip()
 
     # ---- output ----

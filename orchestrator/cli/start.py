@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.act import only_for_people
 from orchestrator.cli.changes import (
     AgentOption,
     DropOption,
@@ -56,6 +57,7 @@ def start(
 
     Without PLAN: go on with what was confirmed before. Flags that change the plan can be typed at the question too.
     """
+    only_for_people("start")
     flags = Flags(
         confirm=confirm,
         detach=detach,
@@ -73,7 +75,7 @@ def start(
             raise UsageError(
                 f"{flag} belongs to a plan, and none is named", fix=session.command_line("start", "PLAN", flag, "...")
             )
-        return launch(session, flags, unfinished(session).name, None)
+        return launch(session, flags, unfinished(session, or_over=detach).name, None)
     from orchestrator.cli.confirm import begin
 
     overrides = read_overrides(parallel=parallel, agent=agent, first=first, drop=drop, isolation=isolation)
@@ -83,7 +85,9 @@ def start(
 def check_flags(flags: Flags) -> None:
     """Raises: UsageError when two of them cannot both be meant."""
     if flags.detach and flags.foreground:
-        raise UsageError("--detach returns at once and --foreground stays", fix="choose one of them")
+        raise UsageError(
+            "--detach returns at once and --foreground stays", why="it cannot be both", fix="choose one of them"
+        )
 
 
 class PlanFile:

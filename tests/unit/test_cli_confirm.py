@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -374,3 +376,44 @@ def test_two_hundred_tasks_fit_on_a_page_and_details_show_them_all(
     assert run(world, "plan", "show", "plans/auth.yaml") == 0
     out = capsys.readouterr().out
     assert all(f"do part {n}\n" in out for n in range(200))
+
+
+# ---- where nothing is to be asked ----
+
+
+@pytest.mark.parametrize("words", [START, ("start",), ("run", "fix it", "--checks", "none", "--agent", "demo")])
+def test_an_agent_in_its_run_may_start_nothing(
+    world: PlanWorld, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_RUN", "/somewhere")
+    assert run(world, *words) == 6
+    assert "orch-agent ask" in capsys.readouterr().err
+    assert world.checked == []
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path.mkdir(), "is a folder, and a plan is a file"),
+        (lambda path: os.mkfifo(path), "a plan is read more than once"),
+        (lambda path: None, "there is no plan file"),
+    ],
+    ids=["a folder", "a pipe", "nothing"],
+)
+def test_what_is_no_plan_file_is_said_to_be_none(
+    world: PlanWorld, make: Callable[[Path], object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(world.place.root / "x.yaml")
+    for words in (("start",), ("plan", "check")):
+        assert run(world, *words, "x.yaml", terminal=True) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert "plans/auth.yaml" in err
+
+
+def test_a_daemon_can_be_started_for_a_plan_that_is_over(world: PlanWorld, capsys: pytest.CaptureFixture[str]) -> None:
+    world.ledger = Ledger(plans=[a_plan(state=PlanPhase.FINISHED)], tasks=[a_task("db")])
+    world.pid = None
+    assert run(world, "start") == 7
+    assert run(world, "start", "--detach") == 0
+    assert "auth is finished; the daemon is process 4243." in capsys.readouterr().out
