@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.assess_view import agent_word, check_word, files_word, overlap_cells
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from orchestrator.wire import Overrides
+
+#: Characters of a value that fit on a line.
+SHORT = 60
 
 
 def task_lines(
@@ -42,9 +45,19 @@ def task_lines(
     ]
     yield cell("")
     yield line(cell(task.id, "bold"), f"  {task.title}")
-    yield grid([[cell(name, "dim"), cell(value)] for name, value in facts if value])
+    yield from _fact_lines([(name, value) for name, value in facts if value])
     if task.prompt:
         yield indented(task.prompt)
+
+
+def _fact_lines(facts: Sequence[tuple[str, str]]) -> Iterable[RenderableType]:
+    """Names and values in two columns."""
+    if any(len(value) > SHORT for _, value in facts):
+        yield grid([[cell(name, "dim"), cell(value)] for name, value in facts])
+        return
+    # what does not wrap needs no table, and thousands of tables take their time
+    width = max(len(name) for name, _ in facts)
+    yield from (line("  ", cell(f"{name:<{width}}  ", "dim"), value) for name, value in facts)
 
 
 def task_page(found: Assessment, plan: Plan, task: Task, overrides: Overrides) -> Iterable[RenderableType]:
