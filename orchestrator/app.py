@@ -101,7 +101,7 @@ def daemon_info(place: Place) -> dict[str, Any] | None:
     return DaemonLock.holder(place.daemon_lock)
 
 
-def why(place: Place, task: str) -> list[str]:
+def why(place: Place, task: str, plan: str) -> list[str]:
     """What a task waits for and who holds it, one reason a line."""
     import anyio
 
@@ -109,14 +109,14 @@ def why(place: Place, task: str) -> list[str]:
     from orchestrator.core.report import why_lines
     from orchestrator.core.state import rebuild
     from orchestrator.core.tasks import find_task
-    from orchestrator.model.ids import TaskId
+    from orchestrator.model.ids import PlanId, TaskId
 
     open_ledger(place).close()
     state = rebuild(anyio.run(SqliteStore.read_events, place.ledger))
-    plan = state.active
-    if plan is None:
+    run = state.plans.get(PlanId(plan))
+    if run is None:
         raise NothingError("no plan has been started", why="", fix="`orchestrator start PLAN`")
-    return list(why_lines(state, plan, find_task(plan, TaskId(task))))
+    return list(why_lines(state, run, find_task(run, TaskId(task))))
 
 
 # ---- plans ----
@@ -252,7 +252,7 @@ def keep_plan(place: Place, name: str, text: str) -> Path:
 async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
     """The plan of a message, read anew. Raises: ConfirmationNeeded when it is not what was confirmed."""
     from orchestrator.core.graph import ranks
-    from orchestrator.core.planfold import rivals_of
+    from orchestrator.core.overlap import rivals_of
     from orchestrator.model.assessment import Verdict
     from orchestrator.model.fact import PlanSubmitted
 
@@ -361,7 +361,13 @@ def run_daemon(
         inherited = strip_git_environment()
         write_place(place)
         ensure_socket_folder(place)
-        setup_logging(place.daemon_log, console=console, level=settings.log_level)
+        setup_logging(
+            place.daemon_log,
+            console=console,
+            level=settings.log_level,
+            max_bytes=settings.log.max_size,
+            keep=settings.log.keep,
+        )
         repository = GitRepository(place, inherited=inherited, umask=umask)
         executor = LocalExecutor(umask=umask)
         return anyio.run(_live, place, settings, repository, executor, lock, submit, exit_when_done, exit_when_blocked)
@@ -419,7 +425,7 @@ async def _live(
             pid=os.getpid(),
             boot_id=this_process().boot_id,
             version=__version__,
-            held=settings.attention.held,
+            limits=settings.as_limits(),
             quiet=settings.attention.quiet,
         )
         first = await confirmed(place, submit) if submit is not None else None

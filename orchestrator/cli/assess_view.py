@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.words import AMBER, cell, counted, grid, joined, length, line
+from orchestrator.cli.words import AMBER, cell, counted, grid, joined, length, line, told
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.ids import TaskId
@@ -92,7 +92,7 @@ def publish_word(plan: Plan) -> str:
 
 def problem_lines(problems: Sequence[Problem], style: str) -> Iterable[RenderableType]:
     for problem in problems:
-        yield cell(f"{'warning: ' if problem.warning else ''}{problem}", style)
+        yield from told(f"{'warning: ' if problem.warning else ''}{problem}", style)
 
 
 # ---- what runs when ----
@@ -318,9 +318,13 @@ def limit_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
     agents = [f"{agent.name}: {' '.join(agent.run) or agent.adapter}, {agent.count} at once" for agent in plan.agents]
     facts = [
         ("agents", "; ".join(agents)),
-        ("limits", "; ".join([f"{plan.parallel} at once", *(f"{n} x {name}" for name, n in plan.resources.items())])),
+        (
+            "limits",
+            "; ".join([f"{plan.parallel} at once", *(f"{name}: {n} at once" for name, n in plan.resources.items())]),
+        ),
         ("checks", checks or "none: nothing is tested before it lands"),
         ("every tree gets", "; ".join(prepared)),
+        ("checks keep", ", ".join(plan.keep)),
         ("protected", "" if plan.protected.is_empty else f"{files_word(plan.protected)} (changes need your yes)"),
         ("git settings", "; ".join(f"{k}={v}" for k, v in (found.git_config or {}).items())),
     ]

@@ -54,7 +54,7 @@ class World(Protocol):
         exit_when_blocked: bool,
         console: bool,
     ) -> int: ...
-    def why(self, place: Place, task: str) -> list[str]: ...
+    def why(self, place: Place, task: str, plan: str) -> list[str]: ...
 
 
 class Door(Protocol):
@@ -110,6 +110,7 @@ class Session:
     ask: Callable[[str], str] | None = None  #: None: the person at the terminal
     known_place: Place | None = None
     is_gone: bool = False  #: the person closed their side instead of answering
+    columns: int | None = None  #: of the terminal; None: look at it
 
     # ---- ways to the outside ----
 
@@ -148,6 +149,11 @@ class Session:
         return not self.json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     @property
+    def has_screen(self) -> bool:
+        """Whether something can be drawn on it again and again."""
+        return self.on_terminal and sys.stdout.isatty()
+
+    @property
     def may_ask(self) -> bool:
         """Whether there is a person who can answer."""
         if self.terminal is not None:
@@ -171,6 +177,15 @@ class Session:
 
     # ---- output ----
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether the output can show blocks and dots, and not only ASCII."""
+        try:
+            "█░…".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
+
     def console(self, stream: TextIO | None = None) -> Console:
         from rich.console import Console
 
@@ -185,7 +200,7 @@ class Session:
             force_terminal=on_terminal,
             color_system=system,  # type: ignore[arg-type]  # one of the names that rich knows
             no_color=plain,
-            width=None if on_terminal else UNLIMITED_WIDTH,
+            width=self.columns or (None if on_terminal else UNLIMITED_WIDTH),
             highlight=False,
             markup=False,
             emoji=False,
@@ -256,10 +271,11 @@ class Session:
         return error.exit_code
 
     def complain(self, error: OrchestratorError) -> None:
-        from orchestrator.cli.words import cell
+        from orchestrator.cli.words import told
 
         head = "" if isinstance(error, PlanError) else "error: "
-        self.say(cell(f"{head}{error}", "red" if self.color != "never" else ""), talk=True)
+        style = "red" if self.color != "never" else ""
+        self.say(*told(f"{head}{error}", style), talk=True)
 
     def print_json(self, value: Any) -> None:
         sys.stdout.write(as_json(value) + "\n")

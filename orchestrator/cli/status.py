@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from orchestrator.model.item import Item
     from orchestrator.model.view import AttemptView, PlanView, TaskView
-    from orchestrator.ports import LedgerReader
 
-#: Columns below which lanes have no heading of their own.
-WIDE = 70
+#: Columns from which on the lanes stand side by side.
+WIDE = 90
+#: Tasks of one lane in a list that nobody looks at on a screen.
+MOST_LISTED = 200
 
 
 @verb
@@ -31,7 +32,10 @@ def status(
     session: Session,
     task: OptionalTask = None,
     plan: PlanOption = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep the picture up to date until Ctrl-C.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every task, however many there are.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the picture up to date until the plan is over, or Ctrl-C.")
+    ] = False,
 ) -> Answer:
     """Where everything is: lanes, tasks, progress. With TASK: everything about one task."""
     if watch:
@@ -40,10 +44,10 @@ def status(
                 "--watch shows the whole board to a person",
                 fix="leave out TASK and --json; `events -f --json` is for programs",
             )
-        from orchestrator.cli.follow import watch as keep_showing
+        from orchestrator.cli.watch import watch as keep_showing
 
-        return keep_showing(session, plan)
-    return status_answer(session, task, plan)
+        return keep_showing(session, plan, everything=everything)
+    return status_answer(session, task, plan, everything=everything)
 
 
 def bare(session: Session) -> Answer:
@@ -58,7 +62,9 @@ def bare(session: Session) -> Answer:
         return Answer(page=lambda: _outside(session), error=error)
 
 
-def status_answer(session: Session, task: str | None = None, plan: str | None = None) -> Answer:
+def status_answer(
+    session: Session, task: str | None = None, plan: str | None = None, *, everything: bool = False
+) -> Answer:
     reader = session.ledger()
     known = rows.plans(reader)
     chosen = rows.chosen_plan(known, plan)
@@ -71,20 +77,22 @@ def status_answer(session: Session, task: str | None = None, plan: str | None = 
         last = last_output(session, one)
         data["tasks"] = [{**task_data(one), **detail_data(one), "last_output": last}]
         return Answer(data=data, page=lambda: task_page(session, chosen, one, items, last))
-    return Answer(data=data, page=lambda: _board(session, reader, chosen, tasks, items, pid))
+    return Answer(data=data, page=lambda: board_page(session, chosen, tasks, items, pid, everything))
 
 
-def _board(
+def board_page(
     session: Session,
-    reader: LedgerReader,
     plan: PlanView,
     tasks: list[TaskView],
     items: list[Item],
     pid: int | None,
-) -> Iterable[RenderableType]:
-    from orchestrator.cli.board import board
+    everything: bool = False,
+) -> list[RenderableType]:
+    """The board as it fits the place where it is shown."""
+    from orchestrator.cli.board import Layout, board
 
-    wide = session.on_terminal and session.console().width >= WIDE
+    width, height = session.console().size if session.on_terminal else (0, 0)
+    most = max(height - 12, 10) if session.on_terminal else MOST_LISTED
     return board(
         plan,
         tasks,
@@ -92,8 +100,10 @@ def _board(
         now=session.now(),
         daemon_pid=pid,
         program=session.program,
-        by_lane=wide,
-        most=40 if session.on_terminal else 200,
+        layout=Layout.COLUMNS if width >= WIDE else Layout.LANES if session.on_terminal else Layout.FLAT,
+        width=width,
+        most=None if everything else most,
+        fine=session.is_fine,
     )
 
 
@@ -135,6 +145,7 @@ def task_data(task: TaskView) -> dict[str, Any]:
         "files": task.files,
         "landed_commit": task.landed_commit,
         "usage": task.usage,
+        "overdue_at": task.overdue_at,
     }
 
 
@@ -142,6 +153,8 @@ def detail_data(task: TaskView) -> dict[str, Any]:
     """What `status TASK --json` says beyond the list."""
     return {
         "since": task.since,
+        "lane_since": task.lane_since,
+        "tries": task.tries,
         "depends_on": task.depends_on,
         "retry_at": task.retry_at,
         "item": task.item,
@@ -170,7 +183,8 @@ def last_output(session: Session, task: TaskView) -> str:
 def task_page(
     session: Session, plan: PlanView, task: TaskView, items: list[Item], last: str
 ) -> Iterable[RenderableType]:
-    from orchestrator.cli.board import LANE_STYLES, flags_of, lane_word
+    from orchestrator.cli.board import flags_of
+    from orchestrator.cli.columns import LANE_STYLES, lane_word
     from orchestrator.cli.words import AMBER, age, cell, grid, indented, line, short
 
     now = session.now()

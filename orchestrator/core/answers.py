@@ -109,6 +109,8 @@ def _resolve_by_agent(draft: Draft, plan: PlanRun, item: Item) -> None:
 
 def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact: AnswerGiven) -> None:
     task_id = task.task.id
+    if item.is_note:
+        return
     if item.kind is ItemKind.QUESTION:
         _answered_question(draft, plan, item, task, fact)
         return

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import plan_with
+from orchestrator.core.overlap import rivals_of
 from orchestrator.model.event import (
     PlanConfirmed,
     PlanRevised,
@@ -16,16 +16,8 @@ from orchestrator.model.run import (
     PlanRun,
     State,
     TaskRun,
+    TaskState,
 )
-
-
-def rivals_of(pairs: Iterable[tuple[TaskId, TaskId]]) -> dict[TaskId, frozenset[TaskId]]:
-    """Pairs of tasks that can meet, as a look-up in both directions."""
-    found: dict[TaskId, set[TaskId]] = {}
-    for one, two in pairs:
-        found.setdefault(one, set()).add(two)
-        found.setdefault(two, set()).add(one)
-    return {task: frozenset(others) for task, others in found.items()}
 
 
 def confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:
@@ -69,7 +61,12 @@ def revised(plan: PlanRun, event: PlanRevised, at: datetime) -> PlanRun:
     for task in event.plan.tasks:
         before = plan.tasks.get(task.id)
         number = plan.numbers.get(task.id, 0)
-        renewed[task.id] = replace(before, task=task) if before else TaskRun(task=task, since=at, attempts=number)
+        if before is None:
+            renewed[task.id] = TaskRun(task=task, since=at, attempts=number)
+        else:
+            # what waits for another attempt was free to change, and then it holds nothing for its old text
+            holds = before.holds and (task == before.task or before.state is not TaskState.PENDING)
+            renewed[task.id] = replace(before, task=task, holds=holds)
     return replace(
         plan,
         plan=event.plan,

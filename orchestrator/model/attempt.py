@@ -171,7 +171,7 @@ class Attempt:
     contrary: FailureKind | None = None  #: what its protocol said against success
     reports_offset: int = 0  #: bytes of its `reports` file that have been applied
     progress: str = ""  #: the last word from `orch-agent progress`
-    flags: tuple[str, ...] = ()  #: what a person should look at, such as `held_long`
+    flags: tuple[str, ...] = ()  #: what a person should look at, such as `quiet`
     ending: Ending | None = None
     failure: FailureKind | None = None
     detail: str = ""

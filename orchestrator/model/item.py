@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, TaskId
 
+OVERDUE = "overdue"  #: the trigger of a note that a task is past the limit of its lane
+
 
 class ItemKind(StrEnum):
     QUESTION = "question"  #: an agent asks
@@ -59,7 +61,13 @@ class Item:
     text: str = ""  #: the words that came with the answer
     answered_by: str | None = None
     answered_at: datetime | None = None
+    overdue_at: datetime | None = None  #: when its task was found past the limit of its lane; None: it is not
     withdrawn: str | None = None  #: why nobody has to answer any more; None: somebody has to
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it only tells something: it holds nothing, and nothing waits for its answer."""
+        return self.trigger == OVERDUE
 
     @property
     def is_open(self) -> bool:

@@ -14,8 +14,7 @@ from typing import Any
 
 from orchestrator.core.graph import ranks
 from orchestrator.core.lifecycle import decide
-from orchestrator.core.overlap import overlapping_pairs
-from orchestrator.core.planfold import rivals_of
+from orchestrator.core.overlap import overlapping_pairs, rivals_of
 from orchestrator.core.state import apply
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit, RunKind, Workspace
@@ -139,7 +138,7 @@ class World:
         self.most_at_once = 0
         self.overlap_seen: list[tuple[TaskId, TaskId]] = []
         self.give(
-            DaemonStarted(pid=1, boot_id="b", version="0", held=timedelta(minutes=30), quiet=timedelta(minutes=10))
+            DaemonStarted(pid=1, boot_id="b", version="0", quiet=timedelta(minutes=10))
         )
         self.submit(plan, sequential=sequential)
 

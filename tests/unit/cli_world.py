@@ -254,7 +254,7 @@ class World:
         self.on_submit()
         return self.foreground_code
 
-    def why(self, place: Place, task: str) -> list[str]:
+    def why(self, place: Place, task: str, plan: str) -> list[str]:
         return [f"'{task}' is pending (lane: planned)", "depends on 'db', which is running"]
 
     # the local API
@@ -290,6 +290,7 @@ def run(
     terminal: bool = False,
     typed: tuple[str, ...] = (),
     wait: Callable[[float], None] | None = None,
+    columns: int | None = None,
 ) -> int:
     """Run a command against a played world. `typed` is what the person answers, one question after the other."""
     answers = list(typed)
@@ -302,6 +303,7 @@ def run(
         wait=wait or never_ends,
         ask=lambda question: answers.pop(0),
         known_place=world.place,
+        columns=columns,
     )
     return main(arguments, session=session)
 
