@@ -9,6 +9,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,20 +163,26 @@ def plan_schema() -> dict[str, Any]:
     return schema()
 
 
-def check_plan(place: Place, path: Path, overrides: Overrides) -> Assessment:
-    """What a person would confirm."""
+def check_plan(place: Place, path: Path, overrides: Overrides, text: str | None = None) -> Assessment:
+    """What a person would confirm; `text` is what is going to be in the file."""
     import anyio
 
-    return anyio.run(assess_plan, place, path, overrides)
+    return anyio.run(partial(assess_plan, place, path, overrides, text=text))
 
 
 async def assess_plan(
-    place: Place, path: Path, overrides: Overrides, repository: GitRepository | None = None
+    place: Place,
+    path: Path,
+    overrides: Overrides,
+    repository: GitRepository | None = None,
+    *,
+    text: str | None = None,
 ) -> Assessment:
     """Read a plan file and all it names, look at the repository, and work out what a person would confirm.
 
     Args:
         repository: the daemon's, which knows the variables of git that it was started with; None: they are still set.
+        text: what is going to be in the file; None: what is in it.
     """
     import anyio
 
@@ -185,7 +192,7 @@ async def assess_plan(
     from orchestrator.model.assessment import Assessment
 
     name = str(path.relative_to(place.root)) if path.is_relative_to(place.root) else str(path)
-    data = await anyio.to_thread.run_sync(_read_plan, path, name)
+    data = await anyio.to_thread.run_sync(_read_plan, path, name) if text is None else text
     settings = load_settings(place)
     try:
         draft = parse_plan(data, file=name)
@@ -203,6 +210,9 @@ async def assess_plan(
             parallel=overrides.parallel,
             agent=overrides.agent,
             isolation=overrides.isolation,
+            agents=overrides.agents,
+            first=overrides.first,
+            drop=overrides.drop,
         )
     )
     return await anyio.to_thread.run_sync(
@@ -228,6 +238,54 @@ def _read_text(root: Path, name: str) -> str | None:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
+
+
+# ---- the person at the terminal ----
+
+
+def edit_file(path: Path) -> int:
+    """Open a file in the person's editor. Returns: its exit status. Raises: UsageError when there is no editor."""
+    from orchestrator.backends.foreground import edit
+
+    return edit(path, os.environ)
+
+
+def page(text: str) -> bool:
+    """Show a text in the person's pager. Returns: False when there is none, and nothing was shown."""
+    from orchestrator.backends.foreground import page as show
+
+    return show(text, os.environ)
+
+
+# ---- plans without a file of the person's ----
+
+
+def kept_plan(place: Place, name: str) -> str | None:
+    """The text of a plan that `run` made; None when there is none of that name."""
+    try:
+        return (place.kept_plans / f"{name}.yaml").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise OrchestratorError(
+            f"the plan {place.kept_plans / name}.yaml cannot be read", why=str(error), fix="move it away"
+        ) from error
+
+
+def keep_plan(place: Place, name: str, text: str) -> Path:
+    """Put the text of a plan where it stays, whole or not at all. Returns: the file."""
+    _make_state(place)
+    path = place.kept_plans / f"{name}.yaml"
+    new = path.with_name(f".{name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        raise _unusable(place, error) from error
+    finally:
+        new.unlink(missing_ok=True)
+    return path
 
 
 async def confirmed(place: Place, message: SubmitPlan, repository: GitRepository | None = None) -> PlanSubmitted:

@@ -96,7 +96,10 @@ class Overrides(Message):
     """Flags of `start` and `plan check` that change the plan, so they are part of its digest."""
 
     parallel: int | None = Field(default=None, ge=1, le=256)
-    agent: str | None = None
+    agent: str | None = None  #: of every task but a person's
+    agents: dict[str, str] = Field(default_factory=dict)  #: task -> agent; goes before `agent`
+    first: tuple[tuple[str, str], ...] = ()  #: the first of a pair lands before the second starts
+    drop: tuple[str, ...] = ()  #: tasks left out
     isolation: str | None = None
 
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.words import AMBER, cell, counted, grid, indented, joined, length, line, told
+from orchestrator.cli.words import AMBER, cell, counted, grid, joined, length, line, told
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
+from orchestrator.model.ids import TaskId
 from orchestrator.model.plan import Check, FileSet, Plan, PublishMode, Task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-#: Lines of one kind on a page that a person should still read.
-MOST = 40
+#: Tasks that are still shown one by one on the short page.
+FEW = 12
+#: Waves and warnings on the short page.
+FEW_WAVES = 6
+#: Groups whose ways out are spelled out on the short page.
+FEW_WAYS = 2
+FEW_WARNINGS = 5
+#: Steps of indentation; a chain of hundreds would walk off the screen.
+DEEPEST = 8
+#: Characters of names in a line of the short page.
+NAMES_WIDTH = 44
 
 VERDICTS = {
     Verdict.PARALLEL: "parallel: no two tasks that may run at once meet in a file or a shared name",
@@ -26,35 +35,48 @@ VERDICTS = {
 
 
 def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool = False) -> Iterable[RenderableType]:
-    """Everything that a person confirms.
+    """Everything that a person confirms, short enough to be read at any size.
 
     Args:
         before: the plan of this name that is under way; what differs comes first.
-        full: every task with its prompt.
+        full: every task with its prompt, every pair, every warning.
     """
     plan = found.plan
     if plan is None:
         yield from problem_lines(found.errors, "red")
         return
     yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, {publish_word(plan)}")
+    if len(plan.tasks) > 1:
+        yield verdict_line(found)
     if before is not None:
-        yield from difference_lines(before, plan)
-    yield cell("")
-    yield from wave_lines(found, plan)
-    yield cell("")
-    yield task_table(found, plan)
-    if full:
+        from orchestrator.cli.difference_view import under_way_lines
+
+        yield from under_way_lines(before, plan)
+    if len(plan.tasks) > 1:
+        yield cell("")
+        yield from wave_lines(found, plan) if full else wave_counts(found)
+        if full or len(plan.tasks) <= FEW:
+            yield cell("")
+            yield task_table(found, plan)
+        else:
+            yield from standing_counts(found, plan)
+    if full or len(plan.tasks) == 1:
+        from orchestrator.cli.task_view import task_lines
+
         for task in plan.tasks:
-            yield from task_lines(task)
-    yield from overlap_lines(found)
+            yield from task_lines(plan, task)
+    yield from overlap_lines(found) if full else group_lines(found)
     yield from limit_lines(found, plan)
-    # overlaps have been shown, pair by pair and with the ways out
+    # overlaps have been shown, with the ways out
     rest = [problem for problem in found.warnings if problem.code not in {"overlap", "may_overlap"}]
     if rest:
         yield cell("")
-        yield from problem_lines(rest, AMBER)
+        most = len(rest) if full else FEW_WARNINGS
+        yield from problem_lines(rest[:most], AMBER)
+        if len(rest) > most:
+            yield cell(f"and {counted(len(rest) - most, 'more warning')}: details show them", AMBER)
     yield cell("")
-    yield from verdict_lines(found, plan)
+    yield from outcome_lines(found, plan)
 
 
 def publish_word(plan: Plan) -> str:
@@ -78,21 +100,63 @@ def problem_lines(problems: Sequence[Problem], style: str) -> Iterable[Renderabl
 
 def wave_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
     """The waves as an indented tree: what could run at once if everything before it has landed."""
+    tasks = {task.id: task for task in plan.tasks}
     for number, wave in enumerate(found.waves, 1):
         yield cell(f"wave {number}", "bold")
-        for name in wave[:MOST]:
-            task = plan.task(name)
+        for name in wave:
+            task = tasks[name]
             after = f"  <- {', '.join(task.depends_on)}" if task.depends_on else ""
-            yield line("  " * number, cell(name, "cyan"), f"  {task.title}", cell(after, "dim"))
-        if len(wave) > MOST:
-            yield cell(f"{'  ' * number}and {len(wave) - MOST} more")
+            yield line("  " * min(number, DEEPEST), cell(name, "cyan"), f"  {task.title}", cell(after, "dim"))
+
+
+def wave_counts(found: Assessment) -> Iterable[RenderableType]:
+    """The waves as counts, each with its first names."""
+    shown = found.waves if len(found.waves) <= FEW_WAVES else found.waves[: FEW_WAVES - 1]
+    rows = [
+        [cell(f"wave {number}", "bold"), cell(counted(len(wave), "task")), cell(first_names(wave), "cyan")]
+        for number, wave in enumerate(shown, 1)
+    ]
+    yield grid(rows, indent=0)
+    if len(shown) < len(found.waves):
+        rest = found.waves[len(shown) :]
+        yield cell(f"and {counted(len(rest), 'more wave')} with {counted(sum(map(len, rest)), 'task')}")
+
+
+def first_names(names: Sequence[str]) -> str:
+    """As many names as a line holds, and how many there are besides."""
+    taken, width = 0, 0
+    while taken < len(names) and (taken == 0 or width + len(names[taken]) + 2 <= NAMES_WIDTH):
+        width += len(names[taken]) + 2
+        taken += 1
+    more = f" and {len(names) - taken} more" if taken < len(names) else ""
+    return f"{', '.join(names[:taken])}{more}"
+
+
+def standing_counts(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
+    """How many tasks may start at once, wait for others, or are kept apart, each with its first names."""
+    apart = kept_apart(found)
+    free = [task.id for task in plan.tasks if not task.depends_on and task.id not in apart]
+    waiting = [task.id for task in plan.tasks if task.depends_on]
+    meeting = [task.id for task in plan.tasks if task.id in apart]
+    people = [task.id for task in plan.tasks if task.is_human]
+    kinds = (
+        ("at once", free, "green"),
+        ("wait for others", waiting, ""),
+        ("kept apart", meeting, AMBER),
+        ("for a person", people, AMBER),
+    )
+    yield cell("")
+    rows = [
+        [cell(kind, style), cell(str(len(names))), cell(first_names(names))] for kind, names, style in kinds if names
+    ]
+    yield grid(rows, indent=0)
 
 
 def task_table(found: Assessment, plan: Plan) -> RenderableType:
     head = [cell(name, "dim") for name in ("task", "agent", "estimate", "after", "files", "may start")]
     apart = kept_apart(found)
     lines = [head]
-    for task in plan.tasks[: MOST * 5]:
+    for task in plan.tasks:
         lines.append(
             [
                 cell(task.id, "bold"),
@@ -103,8 +167,6 @@ def task_table(found: Assessment, plan: Plan) -> RenderableType:
                 standing(task, apart.get(task.id, ())),
             ]
         )
-    if len(plan.tasks) > MOST * 5:
-        lines.append([cell(f"and {len(plan.tasks) - MOST * 5} more")] + [cell("")] * 5)
     return grid(lines, indent=0)
 
 
@@ -148,27 +210,6 @@ def files_word(files: FileSet, *, most: int = 1000) -> str:
     return ", ".join(patterns[:most]) + (f" and {len(patterns) - most} more" if len(patterns) > most else "")
 
 
-def task_lines(task: Task) -> Iterable[RenderableType]:
-    """One task in full."""
-    yield cell("")
-    yield line(cell(task.id, "bold"), f"  {task.title}")
-    facts = [
-        ("agent", agent_word(task)),
-        ("files", files_word(task.files)),
-        ("reads", "" if task.reads.is_empty else files_word(task.reads)),
-        ("uses", ", ".join(task.uses)),
-        ("after", ", ".join(task.depends_on)),
-        ("needs", ", ".join(task.needs)),
-        ("context", ", ".join(file.path for file in task.context)),
-        ("limits", f"{length(task.timeout)} at most, {counted(task.retry.retries, 'retry', 'retries')}"),
-        ("order", f"priority {task.priority}, complexity {task.complexity}"),
-        ("checks", "; ".join(check_word(check) for check in task.checks)),
-    ]
-    yield grid([[cell(name, "dim"), cell(value)] for name, value in facts if value])
-    if task.prompt:
-        yield indented(task.prompt)
-
-
 # ---- what would collide ----
 
 
@@ -180,13 +221,56 @@ def overlap_lines(found: Assessment) -> Iterable[RenderableType]:
     ordered = [pair for pair in found.overlaps if pair.ordered]
     yield cell("")
     yield cell(f"{counted(len(found.overlaps), 'pair')} of tasks can meet", "bold")
-    shown = [*open_pairs, *ordered]
-    yield grid([overlap_cells(pair) for pair in shown[:MOST]])
-    if len(shown) > MOST:
-        yield cell(f"  and {len(shown) - MOST} more (see all: plan check --json)")
-    for group in found.groups[:MOST]:
+    yield grid([overlap_cells(pair) for pair in [*open_pairs, *ordered]])
+    for group, pairs in pairs_of_groups(found):
         yield cell("")
-        yield from ways_out(group, [pair for pair in open_pairs if pair.tasks[0] in group])
+        yield from ways_out(group, pairs)
+
+
+def pairs_of_groups(found: Assessment) -> list[tuple[tuple[TaskId, ...], list[Overlap]]]:
+    """Each group of tasks that are kept apart, with its pairs."""
+    home = {name: index for index, group in enumerate(found.groups) for name in group}
+    pairs: list[list[Overlap]] = [[] for _ in found.groups]
+    for pair in found.overlaps:
+        if not pair.ordered and pair.tasks[0] in home:
+            pairs[home[pair.tasks[0]]].append(pair)
+    return list(zip(found.groups, pairs, strict=True))
+
+
+def group_lines(found: Assessment) -> Iterable[RenderableType]:
+    """The groups that are kept apart, each with one witness and three ways out; ordered pairs only counted."""
+    if not found.overlaps:
+        return
+    ordered = sum(pair.ordered for pair in found.overlaps)
+    apart = len(found.overlaps) - ordered
+    yield cell("")
+    yield cell(
+        f"{counted(len(found.overlaps), 'pair')} of tasks can meet: {apart} kept apart, {ordered} ordered", "bold"
+    )
+    if len(found.overlaps) <= FEW:
+        yield grid([overlap_cells(pair) for pair in sorted(found.overlaps, key=lambda pair: pair.ordered)])
+    groups = [(group, pairs) for group, pairs in pairs_of_groups(found) if pairs]
+    if len(groups) <= FEW_WAYS:
+        for group, pairs in groups:
+            yield cell("")
+            yield from ways_out(group, pairs)
+        return
+    if len(found.overlaps) > FEW:
+        yield grid([[cell(first_names(group), "bold"), cell(witness_word(pairs))] for group, pairs in groups[:FEW]])
+        if len(groups) > FEW:
+            rest = sum(len(group) for group, _ in groups[FEW:])
+            yield cell(
+                f"  and {counted(len(groups) - FEW, 'more group')} of {counted(rest, 'task')}: details show them"
+            )
+    yield cell("  Three ways out of each: order two of them (--first A:B, or depends_on), narrow `files`,")
+    yield cell("  or move what they share into a task that runs first. Details say it for every group.")
+
+
+def witness_word(pairs: Sequence[Overlap]) -> str:
+    """Where the tasks of a group meet: one path or name, and between whom when there are several pairs."""
+    first = pairs[0]
+    who = f"{first.tasks[0]} and {first.tasks[1]}: " if len(pairs) > 1 else ""
+    return f"{who}{'shared: ' if first.shared else ''}{first.witness}"
 
 
 def overlap_cells(pair: Overlap) -> list[Text]:
@@ -200,13 +284,15 @@ def overlap_cells(pair: Overlap) -> list[Text]:
 
 
 def ways_out(group: Sequence[str], pairs: Sequence[Overlap]) -> Iterable[RenderableType]:
-    """Three ways to let the tasks of a group run without waiting for each other by chance."""
-    names = ", ".join(group[:6]) + (f" and {len(group) - 6} more" if len(group) > 6 else "")
-    yield cell(f"  {names} are kept apart. Three ways out:")
+    """One witness of a group, and three ways to let its tasks run without waiting for each other by chance."""
+    first = pairs[0]
+    one, two = first.tasks
+    witness = f" ({witness_word(pairs)})" if len(pairs) > 1 else ""
+    yield cell(f"  {first_names(group)} are kept apart{witness}. Three ways out:", AMBER)
     paths = sorted({pair.witness for pair in pairs if not pair.shared})
     shared = sorted({pair.witness for pair in pairs if pair.shared})
     meeting = joined([*paths, *shared][:3])
-    yield cell(f"    1. order them: give '{group[1]}' depends_on: [{group[0]}]")
+    yield cell(f"    1. order them: --first {one}:{two}, or give '{two}' depends_on: [{one}]")
     if paths:
         yield cell(f"    2. narrow `files` so that they do not meet in {joined(paths[:3])}")
     else:
@@ -266,6 +352,12 @@ def git_words(config: Mapping[str, str]) -> list[str]:
     return words
 
 
+def path_word(names: Sequence[str]) -> str:
+    """A chain of tasks; of a long one both ends."""
+    shown = names if len(names) <= 8 else (*names[:4], f"({len(names) - 7} more)", *names[-3:])
+    return " -> ".join(shown)
+
+
 def count_line(found: Assessment, plan: Plan) -> str:
     """`12 tasks, 4 at once, 3 agents, 2 checks; 5 may start now`."""
     first = len(found.waves[0]) if found.waves else 0
@@ -279,38 +371,17 @@ def count_line(found: Assessment, plan: Plan) -> str:
     )
 
 
-def verdict_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
+def verdict_line(found: Assessment) -> Text:
     style = "green" if found.verdict is Verdict.PARALLEL else AMBER
-    yield line(cell("verdict  ", "dim"), cell(VERDICTS[found.verdict], style))
+    return line(cell("verdict  ", "dim"), cell(VERDICTS[found.verdict], style))
+
+
+def outcome_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
     yield line(
         cell("time     ", "dim"),
         f"about {length(found.one_by_one)} one by one, {length(found.in_parallel)} in parallel",
     )
     if len(found.critical_path) > 1:
-        yield line(cell("longest  ", "dim"), " -> ".join(found.critical_path))
+        yield line(cell("longest  ", "dim"), path_word(found.critical_path))
     yield line(cell("digest   ", "dim"), found.digest)
     yield cell(count_line(found, plan), "bold")
-
-
-# ---- a plan that is under way, and its new text ----
-
-
-def difference_lines(before: Plan, after: Plan) -> Iterable[RenderableType]:
-    """What the new text changes in the plan that is under way, as + - ~."""
-    old = {task.id: task for task in before.tasks}
-    new = {task.id: task for task in after.tasks}
-    yield cell("")
-    yield cell("This changes the plan that is under way. What has landed stays landed.", "bold")
-    lines = [cell(f"  + {name}  {task.title}", "green") for name, task in new.items() if name not in old]
-    lines += [cell(f"  - {name}  {task.title}", "red") for name, task in old.items() if name not in new]
-    for name, task in new.items():
-        if name in old and task != old[name]:
-            lines.append(cell(f"  ~ {name}  {', '.join(_changed(old[name], task))}", AMBER))
-    rest = [name for name in _changed(before, after) if name != "tasks"]
-    if rest:
-        lines.append(cell(f"  ~ plan  {', '.join(rest)}", AMBER))
-    yield from lines or [cell("  only in ways that change nothing of what is executed")]
-
-
-def _changed(before: Task | Plan, after: Task | Plan) -> list[str]:
-    return [one.name for one in fields(before) if getattr(before, one.name) != getattr(after, one.name)]

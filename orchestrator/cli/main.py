@@ -26,6 +26,7 @@ from orchestrator.cli import (
     logs,
     plan,
     report,
+    run,
     start,
     status,
     streams,
@@ -52,6 +53,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("plan graph", "what depends on what", "plan graph plans/auth.yaml --format mermaid"),
             ("plan schema", "JSON Schema of plan files, for editors", "plan schema > plan.schema.json"),
             ("start", "check, show, ask, run, follow", "start plans/auth.yaml"),
+            ("run", "one task without a plan file", "run 'fix the login timeout' --files 'src/auth/**'"),
         ),
     ),
     (
@@ -176,6 +178,7 @@ def _group(name: str, text: str, *, run: Callable[..., None] | None = None) -> t
 _add(app, "init", init.init)
 _add(app, "doctor", doctor.doctor)
 _add(app, "start", start.start)
+_add(app, "run", run.run)
 _plan = _group("plan", "What a plan says, before anything runs.")
 _add(_plan, "plan check", plan.check)
 _add(_plan, "plan show", plan.show)
@@ -207,8 +210,8 @@ def main(arguments: Sequence[str] | None = None, *, session: Session | None = No
     if os.path.basename(sys.argv[0]) == "orch":
         session.program = "orch"
     streams.open_closed()
-    for stream in (sys.stdout, sys.stderr):
-        # What agents write can hold characters that the terminal's encoding does not have.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        # What agents write, and what people type, can hold characters that the terminal's encoding does not have.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:

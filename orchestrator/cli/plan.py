@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.changes import (
+    AgentOption,
+    DropOption,
+    FirstOption,
+    IsolationOption,
+    ParallelOption,
+    read_overrides,
+)
 from orchestrator.cli.session import Answer, Session, as_json, problem_data
 from orchestrator.cli.verb import verb
 from orchestrator.model.errors import PlanError, UsageError
@@ -23,29 +31,15 @@ if TYPE_CHECKING:
     from orchestrator.wire import Overrides
 
 PlanArgument = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file.")]
-ParallelOption = Annotated[
-    int | None, typer.Option("--parallel", metavar="N", min=1, max=256, help="How many attempts at once.")
-]
-AgentOption = Annotated[str | None, typer.Option("--agent", metavar="A", help="For tasks that name none.")]
-IsolationOption = Annotated[str | None, typer.Option("--isolation", metavar="I", help="How attempts are kept apart.")]
 
 
-def assess(
-    session: Session, typed: Path, *, parallel: int | None, agent: str | None, isolation: str | None
-) -> tuple[Assessment, Overrides, Path]:
-    """The assessment of the plan file that was typed.
-
-    Raises: UsageError when there is no such file; PlanError is for the caller, who may have more to show.
-    """
-    from orchestrator.wire import Overrides
-
-    overrides = Overrides(parallel=parallel, agent=agent, isolation=isolation)
+def plan_path(session: Session, typed: Path) -> Path:
+    """The plan file that was typed, absolute. Raises: UsageError when there is no such file."""
     path = session.path(typed)
     # what is no ordinary file, such as a pipe, can be read once only, and a plan is read again when it is handed in
     if not os.path.isfile(path):
         raise _no_plan_file(session, typed, path)
-    path = path.resolve()
-    return session.world().check_plan(session.place(), path, overrides), overrides, path
+    return path.resolve()
 
 
 def _no_plan_file(session: Session, typed: Path, path: Path) -> UsageError:
@@ -66,16 +60,24 @@ def _no_plan_file(session: Session, typed: Path, path: Path) -> UsageError:
     )
 
 
+def assess(session: Session, typed: Path, overrides: Overrides) -> Assessment:
+    """The assessment of the plan file that was typed. Raises: UsageError when there is no such file."""
+    return session.world().check_plan(session.place(), plan_path(session, typed), overrides)
+
+
 @verb
 def check(
     session: Session,
     plan: PlanArgument,
     parallel: ParallelOption = None,
     agent: AgentOption = None,
+    first: FirstOption = None,
+    drop: DropOption = None,
     isolation: IsolationOption = None,
 ) -> Answer:
     """Find what is wrong with a plan, what would collide, and how it would run. Changes nothing."""
-    found, _, _ = assess(session, plan, parallel=parallel, agent=agent, isolation=isolation)
+    overrides = read_overrides(parallel=parallel, agent=agent, first=first, drop=drop, isolation=isolation)
+    found = assess(session, plan, overrides)
     return _assessed(check_data(found), found, full=False)
 
 
@@ -83,17 +85,31 @@ def check(
 def show(
     session: Session,
     plan: PlanArgument,
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="One task in full: its id, or the beginning of it.")
+    ] = None,
     parallel: ParallelOption = None,
     agent: AgentOption = None,
+    first: FirstOption = None,
+    drop: DropOption = None,
     isolation: IsolationOption = None,
 ) -> Answer:
-    """The same as `plan check`, with every task and its prompt in full."""
-    found, _, _ = assess(session, plan, parallel=parallel, agent=agent, isolation=isolation)
+    """The same as `plan check`, with every task and its prompt in full. With TASK: all about one task."""
+    overrides = read_overrides(parallel=parallel, agent=agent, first=first, drop=drop, isolation=isolation)
+    found = assess(session, plan, overrides)
     data = check_data(found)
     if found.plan is not None:
         from orchestrator.wire import dump
 
         data["plan"] = dump(found.plan)
+        if task is not None:
+            from orchestrator.cli import rows
+            from orchestrator.cli.task_view import task_page
+
+            one = rows.unique(task, {one.id: one for one in found.plan.tasks}, "task")
+            data["plan"]["tasks"] = [dump(one)]
+            whole = found.plan
+            return Answer(data=data, page=lambda: task_page(found, whole, one, overrides), paged=True)
     return _assessed(data, found, full=True)
 
 
@@ -102,7 +118,7 @@ def _assessed(data: dict[str, Any], found: Assessment, *, full: bool) -> Answer:
 
     if found.errors:
         return Answer(data=data, error=PlanError(problems=found.errors))
-    return Answer(data=data, page=lambda: assessment_page(found, full=full))
+    return Answer(data=data, page=lambda: assessment_page(found, full=full), paged=True)
 
 
 def check_data(found: Assessment) -> dict[str, Any]:
@@ -125,11 +141,17 @@ def graph(
     session: Session,
     plan: PlanArgument,
     form: Annotated[str, typer.Option("--format", metavar="F", help="text, mermaid, dot or json.")] = "text",
+    parallel: ParallelOption = None,
+    agent: AgentOption = None,
+    first: FirstOption = None,
+    drop: DropOption = None,
+    isolation: IsolationOption = None,
 ) -> Answer:
     """What depends on what, and what is kept apart."""
     if form not in {"text", "mermaid", "dot", "json"}:
         raise UsageError(f"there is no graph format '{form}'", fix="use text, mermaid, dot or json")
-    found, _, _ = assess(session, plan, parallel=None, agent=None, isolation=None)
+    overrides = read_overrides(parallel=parallel, agent=agent, first=first, drop=drop, isolation=isolation)
+    found = assess(session, plan, overrides)
     if found.plan is None:
         return Answer(data=check_data(found), error=PlanError(problems=found.errors))
     data = graph_data(found.plan, found.overlaps)

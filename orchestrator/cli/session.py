@@ -44,7 +44,11 @@ class World(Protocol):
     def write_settings(self, place: Place, text: str) -> Path: ...
     def examine(self, start: Path) -> tuple[Probe, ...]: ...
     def setting_origins(self, settings: Any) -> list[tuple[str, Any, str]]: ...
-    def check_plan(self, place: Place, path: Path, overrides: Overrides) -> Assessment: ...
+    def check_plan(self, place: Place, path: Path, overrides: Overrides, text: str | None = None) -> Assessment: ...
+    def kept_plan(self, place: Place, name: str) -> str | None: ...
+    def keep_plan(self, place: Place, name: str, text: str) -> Path: ...
+    def edit_file(self, path: Path) -> int: ...
+    def page(self, text: str) -> bool: ...
     def plan_schema(self) -> dict[str, Any]: ...
     def spawn_daemon(self, place: Place, *, log_level: str | None = None) -> None: ...
     def run_daemon(
@@ -75,6 +79,7 @@ class Answer:
     data: Any = None
     page: Callable[[], Iterable[RenderableType]] = tuple
     error: OrchestratorError | None = None  #: shown after the page; its exit code is the command's
+    paged: bool = False  #: by the person's pager where it is longer than their screen
     streamed: bool = False  #: everything has been printed already, line by line
 
 
@@ -110,8 +115,8 @@ class Session:
     wait: Callable[[float], None] = time.sleep
     ask: Callable[[str], str] | None = None  #: None: the person at the terminal
     known_place: Place | None = None
-    columns: int | None = None  #: of the terminal; None: look at it
     is_gone: bool = False  #: the person closed their side instead of answering
+    columns: int | None = None  #: of the terminal; None: look at it
 
     # ---- ways to the outside ----
 
@@ -167,10 +172,13 @@ class Session:
             return self.ask(text).strip()
         sys.stderr.write(text)
         sys.stderr.flush()
-        said = sys.stdin.readline()
+        said = ""
+        try:
+            said = sys.stdin.readline()
+        finally:
+            if not said.endswith("\n"):  # Ctrl-C or Ctrl-D: what follows begins on a line of its own
+                sys.stderr.write("\n")
         self.is_gone = not said
-        if self.is_gone:
-            sys.stderr.write("\n")  # Ctrl-D leaves the cursor behind the question
         return said.strip()
 
     # ---- output ----
@@ -225,6 +233,26 @@ class Session:
             stream.write("".join(f"{row.rstrip(' ')}\n" for row in captured.get().splitlines()))
         stream.flush()
 
+    def say_paged(self, *page: RenderableType) -> None:
+        """Print for people, through their pager when it is longer than their screen."""
+        if not (self.on_terminal and sys.stdout.isatty()):
+            self.say(*page)
+            return
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        console = self.console()
+        with console.capture() as captured:
+            for part in page:
+                console.print(part, soft_wrap=isinstance(part, str | Text))
+        text = captured.get()
+        shown = Text.from_ansi(text).plain.split("\n")
+        height = sum(max(-(-cell_len(row) // console.width), 1) for row in shown)
+        # One line stays for what is asked next.
+        if height < console.height or not self.world().page(text):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
     def show(self, answer: Answer) -> int:
         """Print an answer the way it was asked for. Returns: the exit code."""
         code = answer.error.exit_code if answer.error else ExitCode.OK
@@ -233,7 +261,7 @@ class Session:
                 self.print_json(envelope(self.command, answer.data, answer.error))
             return code
         if not answer.streamed:
-            self.say(*answer.page())
+            (self.say_paged if answer.paged else self.say)(*answer.page())
         if answer.error:
             self.complain(answer.error)
         return code

@@ -12,6 +12,7 @@ from orchestrator.core.planfaults import Loc
 from orchestrator.core.planfindings import Findings
 from orchestrator.core.plantables import AgentTable, DefaultsTable, TaskTable, check_agent
 from orchestrator.core.planvalues import fault_words, shown
+from orchestrator.model.ids import TaskId
 from orchestrator.model.plan import HUMAN, AgentSpec
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
@@ -25,7 +26,8 @@ class Crew:
     Args:
         adapters: name -> whether a plan has to give `run:`.
         parallel: how many attempts of an agent run at once if nothing else is said.
-        only: an agent that a flag names; nobody else works then.
+        only: an agent that a flag names; nobody else works then, but for those of `chosen`.
+        chosen: the agents of single tasks, by flags that go before everything else.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Crew:
         adapters: Mapping[str, bool],
         parallel: int,
         only: str | None,
+        chosen: Mapping[TaskId, str] | None = None,
     ) -> None:
         self.findings = findings
         self.adapters = adapters
@@ -45,8 +48,9 @@ class Crew:
         self.specs: dict[str, AgentSpec] = {}
         self._told: set[str] = set()  #: unknown agents that have been reported; "": that there is none at all
         self._fitting = cache(self._fits_any)
+        self.chosen = chosen or {}
         for name, table in declared.items():
-            if only is None or name == only:
+            if only is None or name == only or name in self.chosen.values():
                 self.specs[name] = self._spec(name, table)
         self.is_overridden = only is not None
         self.only = only if only is not None and self._may_be_only(only) and self._find(only, ()) else None
@@ -54,16 +58,22 @@ class Crew:
     def agent_of(self, task: TaskTable, index: int, complexity: int) -> str | None:
         """The agent of the task at that place of the list; None: it is assigned later, or there is a problem."""
         name = task.agent or self.default
-        if name == HUMAN or self.is_overridden:
+        loc: Loc = ("tasks", index, "agent") if task.agent else ("defaults", "agent")
+        flag = self.chosen.get(TaskId(task.id or ""))
+        if flag is not None:
+            name, loc = flag, ()
+            if not self._may_be_asked_for(flag):
+                return None
+        if name == HUMAN or (self.is_overridden and flag is None):
             return HUMAN if name == HUMAN else self.only
         where = f"task {shown(task.id or str(index + 1))}: "
         if name is not None:
-            spec = self._find(name, ("tasks", index, "agent") if task.agent else ("defaults", "agent"))
+            spec = self._find(name, loc)
             if spec is None:
                 return None
             if not _fits(spec, tuple(task.needs), complexity):
                 self.findings.report(
-                    ("tasks", index, "agent"),
+                    ("tasks", index, "agent") if flag is None else (),
                     "agent_does_not_fit",
                     f"{where}agent '{name}' does not have what the task says it needs",
                     f"it has {_offer(spec)}",
@@ -129,11 +139,16 @@ class Crew:
             pass_env=tuple(dict.fromkeys(table.pass_env)),
         )
 
-    def _may_be_only(self, name: str) -> bool:
+    def _may_be_asked_for(self, name: str) -> bool:
         try:
             check_agent(name)
         except PydanticCustomError as error:
             self.findings.report((), *fault_words(error))
+            return False
+        return True
+
+    def _may_be_only(self, name: str) -> bool:
+        if not self._may_be_asked_for(name):
             return False
         if name == HUMAN:
             why = "tasks of agents are written for programs"

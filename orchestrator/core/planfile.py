@@ -7,12 +7,13 @@ the rest of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from pydantic_core import PydanticCustomError
 
+from orchestrator.core.overrides import find_changes
 from orchestrator.core.planagents import Crew
 from orchestrator.core.planfaults import checked
 from orchestrator.core.planfindings import Findings
@@ -103,6 +104,9 @@ def resolve_plan(
     parallel: int | None = None,
     agent: str | None = None,
     isolation: str | None = None,
+    agents: Mapping[str, str] | None = None,
+    first: Iterable[tuple[str, str]] = (),
+    drop: Iterable[str] = (),
 ) -> Resolved:
     """The plan with defaults applied and everything it names looked up.
 
@@ -111,6 +115,7 @@ def resolve_plan(
         adapters: name -> whether a plan has to give `run:`.
         parallel, agent, isolation: what flags say instead of the plan; the agent replaces those of all tasks but a
             person's.
+        agents, first, drop: changes to single tasks, as in `core.overrides.find_changes`.
     """
     findings = Findings(draft.file, draft.tree, settings, draft.problems)
     written, shared = draft.table, findings.shared
@@ -122,7 +127,8 @@ def resolve_plan(
     limit = parallel or written.parallel or PARALLEL
     defaults = merged_defaults(written.defaults, shared.defaults)
     declared = {**shared.agents, **written.agents}
-    crew = Crew(findings, declared, defaults, adapters=adapters, parallel=limit, only=agent)
+    changes = find_changes(findings, written.tasks, first=first, drop=drop, agents=agents or {})
+    crew = Crew(findings, declared, defaults, adapters=adapters, parallel=limit, only=agent, chosen=changes.agents)
     builder = TaskBuilder(
         findings,
         crew,
@@ -131,6 +137,7 @@ def resolve_plan(
         checks=frozenset(check.name.casefold() for check in checks),
         directories=facts.directories,
         contents=contents,
+        changes=changes,
     )
     tasks = builder.tasks(written.tasks)
     if not written.tasks and not findings.is_broken(("tasks",)):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
+from orchestrator.core.overrides import NO_CHANGES, Changes
 from orchestrator.core.planagents import Crew
 from orchestrator.core.planfaults import Loc, key_place
 from orchestrator.core.planfindings import Findings
@@ -71,6 +72,7 @@ class TaskBuilder:
         written: every id as it stands in the plan, those that were refused included.
         checks: names of the plan's checks, folded.
         contents: text of each file that a task names; None: there is none.
+        changes: what flags ask for; a task that they leave out is not looked at.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class TaskBuilder:
         checks: frozenset[str],
         directories: frozenset[str],
         contents: Mapping[str, str | None],
+        changes: Changes = NO_CHANGES,
     ) -> None:
         self.findings = findings
         self.crew = crew
@@ -91,19 +94,20 @@ class TaskBuilder:
         self.checks = checks
         self.directories = directories
         self.contents = contents
+        self.changes = changes
         self.places: dict[str, tuple[int, int]] = {}
         self._taken: dict[str, TaskId] = {}  #: folded -> as written
         self._first: dict[str, int] = {}  #: id -> place of the task that has it
         self._details: dict[str, tuple[int, int]] = {}
 
     def tasks(self, tables: list[TaskTable]) -> tuple[Task, ...]:
-        """Every task that has a usable id. Dependencies on anything else are left out."""
+        """Every task that has a usable id and is not left out. Dependencies on anything else are left out."""
         for index, table in enumerate(tables):
             self._take_id(table, index)
         tasks = tuple(
             self._task(table, TaskId(table.id), index)
             for index, table in enumerate(tables)
-            if table.id is not None and self._first.get(table.id) == index
+            if table.id is not None and self._first.get(table.id) == index and table.id not in self.changes.drop
         )
         # a task may be named like the key of another (`a` and `a.files`); its own place goes first
         self.places = {**self._details, **self.places}
@@ -258,7 +262,8 @@ class TaskBuilder:
                     "it would wait for ever",
                     f"write '{near}'" if near else "remove it, or add that task",
                 )
-        return tuple(found)
+        found.update(dict.fromkeys(self.changes.after.get(TaskId(table.id or ""), ())))
+        return tuple(name for name in found if name not in self.changes.drop)
 
     def _checks(self, table: TaskTable, loc: Loc) -> tuple[Check, ...]:
         report_twice(self.findings, table.checks, (*loc, "checks"), set(self.checks))

@@ -105,13 +105,14 @@ class Problem:
     message: str
     why: str = ""
     fix: str = ""
-    file: str = ""
+    file: str = ""  #: empty for a plan that nobody wrote as a file
     line: int = 0  #: counted from 1; 0: the whole file
     column: int = 0  #: counted from 1
     warning: bool = False  #: worth knowing, stops nothing
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        file = f"{self.file}: " if self.file else ""
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else file
         return f"{place}{OrchestratorError(self.message, why=self.why, fix=self.fix)}"
 
 

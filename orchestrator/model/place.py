@@ -23,6 +23,11 @@ class Place:
         return self.state_dir / "ledger.sqlite"
 
     @property
+    def kept_plans(self) -> Path:
+        """Plans that `run` made."""
+        return self.state_dir / "plans"
+
+    @property
     def repo_git(self) -> Path:
         return self.state_dir / "repo.git"
 

@@ -106,7 +106,7 @@ def test_a_plan_and_actions_arrive_as_they_were_sent(daemon: FakeDaemon, its_fol
         assert client.act(action).message == "done"
     assert daemon.requests == [
         ("/v1/hello", None),
-        ("/v1/plans", SUBMIT.model_dump()),
+        ("/v1/plans", SUBMIT.model_dump(mode="json")),
         ("/v1/actions", action.model_dump()),
     ], "hands are shaken once"
 

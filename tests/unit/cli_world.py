@@ -210,6 +210,8 @@ class World:
         self.signs = Signs(files=frozenset({"Makefile"}), texts={"Makefile": "test:\n"})
         self.written: str | None = None
         self.probes: tuple[Probe, ...] = ()
+        self.on_edit: Callable[[Path], int] = lambda path: 0
+        self.kept: dict[str, str] = {}
 
     def place_for(self, start: Path) -> Place:
         return self.place
@@ -244,9 +246,22 @@ class World:
     def setting_origins(self, settings: Any) -> list[tuple[str, Any, str]]:
         return [(key, value, origin) for key, (value, origin) in settings.items()]
 
-    def check_plan(self, place: Place, path: Path, overrides: Overrides) -> Assessment:
+    def check_plan(self, place: Place, path: Path, overrides: Overrides, text: str | None = None) -> Assessment:
         self.checked.append((path, overrides))
         return self.assessment
+
+    def kept_plan(self, place: Place, name: str) -> str | None:
+        return self.kept.get(name)
+
+    def keep_plan(self, place: Place, name: str, text: str) -> Path:
+        self.kept[name] = text
+        return place.kept_plans / f"{name}.yaml"
+
+    def edit_file(self, path: Path) -> int:
+        return self.on_edit(path)
+
+    def page(self, text: str) -> bool:
+        return False
 
     def plan_schema(self) -> dict[str, Any]:
         return {"title": "plan"}

@@ -69,7 +69,7 @@ START = ("start", "plans/auth.yaml")
         pytest.param(("d", "y"), True, id="details first"),
         pytest.param(("",), False, id="just Enter"),
         pytest.param(("n",), False, id="no"),
-        pytest.param(("sure",), False, id="anything else"),
+        pytest.param(("sure", "yes please", ""), False, id="anything else"),
     ],
 )
 def test_only_a_yes_starts_the_plan(
@@ -205,7 +205,8 @@ def test_another_text_of_the_plan_under_way_shows_what_differs(
     )
     assert run(world, *START) == 4
     out = capsys.readouterr().out
-    assert "  + new  Title of new\n  - old  Title of old\n  ~ db  files\n  ~ plan  parallel\n" in out
+    assert "  + new  Title of new\n  - old  Title of old\n  ~ db  files: src/db/** -> db/**\n" in out
+    assert "  ~ plan  parallel: 2 -> 4\n" in out
 
 
 def test_a_finished_plan_is_asked_about_again(world: World) -> None:
@@ -433,13 +434,14 @@ def test_the_assessment_says_what_collides_and_three_ways_out(world: World, caps
     assert run(world, "plan", "check", "plans/auth.yaml") == 0, "every verdict is good news for `plan check`"
     out = capsys.readouterr().out
     for said in (
-        "wave 1\n  db  Title of db\n",
-        "wave 2\n    api  Title of api  <- db\n",
+        "wave 1  2 tasks  db, docs\n",
+        "wave 2  1 task   api\n",
+        "3 pairs of tasks can meet: 2 kept apart, 1 ordered",
         "never together with docs (src/shared.py)",
         "db + docs   src/shared.py    kept apart while they run",
         "db + api    src/db/a.py      ordered by a dependency",
         "shared: test-db  may overlap: kept apart while they run",
-        "1. order them: give 'docs' depends_on: [db]",
+        "1. order them: --first db:docs, or give 'docs' depends_on: [db]",
         "2. narrow `files` so that they do not meet in src/shared.py",
         "3. move src/shared.py into a task that runs first",
         "checks        tests: make test (10m at most)",

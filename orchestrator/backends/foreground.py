@@ -1,0 +1,109 @@
+"""Programs of the person's own, run on their terminal while we wait: the editor and the pager."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from orchestrator.model.errors import UsageError
+
+EDITORS = ("vi", "nano")  #: tried when nobody named one
+PAGER = "less"
+#: For less, as git does it: end at once when all fits on the screen, show colours, leave the text there.
+LESS = "FRX"
+
+
+def editor_command(environ: Mapping[str, str]) -> list[str]:
+    """The editor a person wants, as git would choose it, without its own settings.
+
+    Raises: UsageError when none is named and none found, or when the one that is named cannot be used.
+    """
+    is_dumb = environ.get("TERM", "dumb") == "dumb"
+    named = [name for name in (() if is_dumb else ("VISUAL",)) + ("EDITOR",) if environ.get(name, "").strip()]
+    fix = "name one: export EDITOR=nano; or edit the file yourself"
+    if named:
+        return _command(environ[named[0]], f"${named[0]}", environ, fix)
+    found = next((name for name in EDITORS if shutil.which(name, path=environ.get("PATH"))), None)
+    if found is None or is_dumb:
+        why = "this terminal cannot show one" if is_dumb else f"neither {' nor '.join(EDITORS)} is installed"
+        raise UsageError("there is no editor to open", why=f"$VISUAL and $EDITOR are not set, and {why}", fix=fix)
+    return [found]
+
+
+def _command(text: str, origin: str, environ: Mapping[str, str], fix: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{origin} cannot be read: {text}", why=str(error), fix="close the quotation") from error
+    if not words or shutil.which(words[0], path=environ.get("PATH")) is None:
+        program = words[0] if words else text
+        raise UsageError(
+            f"the editor '{program}' cannot be started", why=f"{origin} names it, and it is not found", fix=fix
+        )
+    return words
+
+
+def edit(path: Path, environ: Mapping[str, str]) -> int:
+    """Open a file in the person's editor and wait for its end. Returns: its exit status.
+
+    Raises: UsageError when there is no editor that can be started.
+    """
+    command = [*editor_command(environ), str(path)]
+    with _deaf_to_ctrl_c():
+        try:
+            return subprocess.run(command, env=dict(environ), check=False).returncode
+        except OSError as error:
+            fix = "name another one: export EDITOR=nano"
+            raise UsageError(
+                f"the editor '{command[0]}' cannot be started", why=error.strerror or str(error), fix=fix
+            ) from error
+
+
+def pager_command(environ: Mapping[str, str]) -> list[str] | None:
+    """The pager a person wants; None when text should just be printed."""
+    try:
+        words = shlex.split(environ.get("PAGER", PAGER))
+    except ValueError:
+        return None
+    if not words or words == ["cat"] or shutil.which(words[0], path=environ.get("PATH")) is None:
+        return None
+    return words
+
+
+def page(text: str, environ: Mapping[str, str]) -> bool:
+    """Show a text in the person's pager. Returns: False when there is none, and nothing was shown."""
+    command = pager_command(environ)
+    if command is None:
+        return False
+    with _deaf_to_ctrl_c():
+        return _feed(command, text, {"LESS": LESS, "LV": "-c", **environ})
+
+
+def _feed(command: Sequence[str], text: str, environ: Mapping[str, str]) -> bool:
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(environ))
+    except OSError:
+        return False
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # they have seen enough
+        process.stdin.write(text.encode(errors="replace"))
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+    process.wait()
+    return True
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Ctrl-C is for the program in front, which decides itself what it means."""
+    # A handler, not SIG_IGN: the program would inherit that one.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
