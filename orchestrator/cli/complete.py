@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from orchestrator.cli.session import Session
 
 Offers = Iterable[tuple[str, str]]  #: what can be typed, and a word on each
 LONGEST_HELP = 60
+#: What may go on a command line as it is. An agent words the options of its questions, and a shell would obey them.
+_WORD = re.compile(r"[\w./@:+=,-]+")
+_OBEYED = str.maketrans("", "", '$`\\"')
 
 
 def offered(context: typer.Context, incomplete: str, offers: Callable[[Session], Offers]) -> list[tuple[str, str]]:
@@ -28,7 +32,8 @@ def offered(context: typer.Context, incomplete: str, offers: Callable[[Session],
         session.directory = Path(directory).absolute()
     folded = incomplete.casefold()
     try:
-        return [(name, _short(text)) for name, text in offers(session) if name.casefold().startswith(folded)]
+        found = [(name, text) for name, text in offers(session) if name.casefold().startswith(folded)]
+        return [(name, _short(text)) for name, text in found if _WORD.fullmatch(name) and name[0] != "-"]
     except Exception:
         return []  # a shell in the middle of a line is no place for an error
 
@@ -36,7 +41,7 @@ def offered(context: typer.Context, incomplete: str, offers: Callable[[Session],
 def _short(text: str) -> str:
     from orchestrator.core.terminal import printable
 
-    text = printable(" ".join(text.split()))
+    text = printable(" ".join(text.translate(_OBEYED).split()))
     return text if len(text) <= LONGEST_HELP else f"{text[: LONGEST_HELP - 1]}…"
 
 
