@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import string
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -228,3 +229,10 @@ def test_the_order_of_agents_counts() -> None:
     one = parse_plan("agents: {a: {adapter: demo}, b: {adapter: demo}}\ntasks: [{id: a}]\n", file="p.yaml")
     other = parse_plan("agents: {b: {adapter: demo}, a: {adapter: demo}}\ntasks: [{id: a}]\n", file="p.yaml")
     assert not says_the_same(one, other)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "plans").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_our_own_plans_are_laid_out(path: Path) -> None:
+    assert laid_out(path.read_text()) == path.read_text(), f"orchestrator plan fmt plans/{path.name}"
