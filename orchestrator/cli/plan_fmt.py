@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.complete import complete_plan_file
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import verb
 from orchestrator.model.errors import ExitCode, OrchestratorError, PlanError, UsageError
@@ -52,9 +51,8 @@ def fmt(
     plans: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[PLAN]...",
+            metavar="PLAN",
             help="Plan files; `-` for a plan on standard input. Default: those in plans/.",
-            autocompletion=complete_plan_file,
         ),
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 when something would change.")] = False,
@@ -141,13 +139,18 @@ def _new_text(data: bytes, draft: Draft, files: dict[str, tuple[str, ...]]) -> s
     """The text in its one form. Raises: OrchestratorError when it would not say the same, which is a bug of ours."""
     from orchestrator.core.planfile import parse_plan
     from orchestrator.core.planlayout import laid_out
+    from orchestrator.core.planlines import comments_of
     from orchestrator.core.plansame import says_the_same
 
     new = laid_out(data.decode(), files)
-    if not says_the_same(draft, parse_plan(new, file=draft.file), but_files_of=files):
+    try:
+        same = says_the_same(draft, parse_plan(new, file=draft.file), but_files_of=files)
+    except PlanError:
+        same = False
+    if not same or comments_of(new) != comments_of(data.decode()):
         raise OurMistake(
             f"{draft.file} was left as it is",
-            why="laid out anew it would not say the same, which is a bug in orchestrator",
+            why="laid out anew it would not say the same, or lose a comment, which is a bug in orchestrator",
             fix="report it with the file",
         )
     return new

@@ -30,7 +30,7 @@ def new(
     session: Session,
     path: Annotated[
         str | None,
-        typer.Argument(metavar="[PATH]", help="Where it goes; `-` is standard output. Asked for on a terminal."),
+        typer.Argument(metavar="PATH", help="Where it goes; `-` is standard output. Asked for on a terminal."),
     ] = None,
     skeleton: Annotated[
         bool, typer.Option("--skeleton", help="Ask nothing: a plan to fill in, with every key explained.")

@@ -76,7 +76,16 @@ class _Aside:
 
 def read_lines(text: str) -> Lines:
     """The tree of a plan's text."""
-    return _Reader(text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")).read()
+    return _Reader(_normal(text)).read()
+
+
+def comments_of(text: str) -> list[str]:
+    """Every comment of a plan's text, sorted."""
+    return sorted(aside.text for aside in _Reader(_normal(text)).asides if aside.text)
+
+
+def _normal(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
 
 
 class _Reader:
@@ -258,6 +267,9 @@ class _Reader:
                     if inner.after:
                         inner.after.column = 0  # each gets a line of its own, and the columns mean nothing there
                 value.tail += [text for text in self._lead(node.end_mark.line) if text]
+                if not value.entries:  # brackets with nothing but comments in them
+                    before += value.tail
+                    value.tail = []
             else:
                 self._drop_empty_lines(node.end_mark.line)
             after = None if shares_line else self._behind(node.end_mark.line)
@@ -278,7 +290,10 @@ class _Reader:
             header = _HEADER.match(self.text, begin.index)
             assert header is not None
             rows = [row[indent:] for row in self.lines[first + 1 : last + 1]]
-            return Scalar(value=node.value, style=node.style, lines=[header[0], *rows])
+            sign = header[0]
+            if node.value and not node.value.endswith("\n") and "-" not in sign:
+                sign = f"{sign[0]}-{sign[1:]}"  # the file ends without a line end, and ours does not
+            return Scalar(value=node.value, style=node.style, lines=[sign, *rows])
         style = node.style or None  # the two parsers differ in what they call plain
         raw = self.text[begin.index : end.index].rstrip()
         return Scalar(value=node.value, style=style, lines=[raw] if "\n" not in raw else raw.split("\n"))

@@ -33,6 +33,7 @@ def test_bash_completes_what_a_person_would_type_next(person: Person) -> None:
     assert press_tab(person, "orchestrator", "answer", item, "") == ["postgres", "sqlite"]
     assert press_tab(person, "orchestrator", "plan", "check", "") == ["plans/work.yaml"]
     assert press_tab(person, "orch", "logs", "doc") == ["docs"]
+    assert (person.repo / ".git/orchestrator/plan.schema.json").is_file(), "the daemon leaves it for editors"
     person.leave()
     assert press_tab(person, "orchestrator", "why", "db") == ["db-schema"]
 

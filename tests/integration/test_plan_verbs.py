@@ -271,11 +271,14 @@ def test_a_plan_on_standard_input_comes_out_laid_out(
     assert capsys.readouterr().out.split() == NEAT.split()
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("id: a", "id: b"), ("# why", ""), ("tasks", "[")], ids=["another id", "a comment lost", "no plan"]
+)
 def test_a_layout_that_would_not_say_the_same_is_our_bug_and_changes_nothing(
-    repo: Path, typed: Type, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    repo: Path, typed: Type, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, old: str, new: str
 ) -> None:
     (repo / "p.yaml").write_text(UGLY)
-    monkeypatch.setattr("orchestrator.core.planlayout.laid_out", lambda text, files: text.replace("id: a", "id: b"))
+    monkeypatch.setattr("orchestrator.core.planlayout.laid_out", lambda text, files: text.replace(old, new))
     assert typed("plan", "fmt", "p.yaml") == 70
     assert "bug in orchestrator" in capsys.readouterr().err
     assert (repo / "p.yaml").read_text() == UGLY

@@ -46,6 +46,7 @@ def task(text: str) -> str:
             "protected:\n" + "".join(f"  - long-name-{n}\n" for n in range(12)),
             id="what does not fit into a line goes one below the other",
         ),
+        pytest.param("name: |\n  x", "name: |-\n  x\n", id="a text at the end of a file without a line end"),
         pytest.param(
             task("- id: a\n  prompt: |\n        x  \n          y\n\n        # z\n\n\n"),
             task("  - id: a\n    prompt: |\n      x  \n        y\n\n      # z\n"),
@@ -81,6 +82,7 @@ def test_layout(before: str, after: str) -> None:
             "tasks:\n  - id: a\n  # - id: b\n  - id: c\n",
             id="a task in comments stays between its neighbours",
         ),
+        pytest.param("protected: [ # A\n# B\n]\n", "# A\n# B\nprotected: []\n", id="in brackets with nothing else"),
         pytest.param("name: x\n# the end\n", "name: x\n# the end\n", id="at the end"),
         pytest.param("name: |  # N\n  x\n", "name: |  # N\n  x\n", id="behind the sign of a text"),
     ],
