@@ -5,6 +5,7 @@ Heavy imports stay inside the functions that need them, so that reading verbs st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tomllib
@@ -31,10 +32,13 @@ if TYPE_CHECKING:
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.repository import GitRepository
     from orchestrator.core.detection import Signs
+    from orchestrator.core.planfile import Draft
     from orchestrator.core.settings import Settings
+    from orchestrator.core.tighten import Proposal
     from orchestrator.model.assessment import Assessment
     from orchestrator.model.fact import PlanSubmitted
     from orchestrator.model.probe import Probe
+    from orchestrator.model.repo import RepoFacts
     from orchestrator.ports import Adapter, LedgerReader
     from orchestrator.wire import Hello, Overrides, SubmitPlan
 
@@ -161,6 +165,64 @@ def plan_schema() -> dict[str, Any]:
     from orchestrator.core.planfile import plan_schema as schema
 
     return schema()
+
+
+def write_schema(place: Place) -> Path:
+    """Put the JSON Schema of plan files where the first line of our plans says; git and the checkout never see it."""
+    import json
+
+    from orchestrator.backends.textfile import replace_or_create
+
+    _make_state(place)
+    replace_or_create(place.plan_schema, json.dumps(plan_schema(), indent=1) + "\n")
+    return place.plan_schema
+
+
+def save_made(path: Path, text: str) -> None:
+    """Write a file that is made from the code, in the place of an older one. Raises: OrchestratorError."""
+    from orchestrator.backends.textfile import replace_or_create
+
+    replace_or_create(path, text, mode=0o644)
+
+
+def save_text(path: Path, text: str, *, instead_of: bytes | None = None) -> None:
+    """Write a plan: a new file, or in the place of what was read. Raises: UsageError, OrchestratorError."""
+    from orchestrator.backends.textfile import create, replace
+
+    if instead_of is None:
+        create(path, text)
+    else:
+        replace(path, text, instead_of=instead_of)
+
+
+def repo_facts(place: Place) -> RepoFacts:
+    """One look at the user's repository. Raises: RepositoryError."""
+    import anyio
+
+    from orchestrator.backends.repository import GitRepository
+
+    return anyio.run(GitRepository(place).facts, None)
+
+
+def tighter_files(place: Place, draft: Draft) -> list[Proposal]:
+    """What `files` of a plan's tasks could be, judged by what past attempts handed off."""
+    import anyio
+
+    from orchestrator.backends.repository import GitRepository
+    from orchestrator.core.planfile import plan_name
+    from orchestrator.core.tighten import proposals
+
+    changed: dict[str, set[str]] = {}
+    if place.ledger.exists():
+        reader = open_ledger(place)
+        try:
+            for event in reader.events(plan=plan_name(draft)):
+                if event.type == "handed_off" and event.task is not None:
+                    changed.setdefault(event.task, set()).update(event.data["hand_off"]["changed"])
+        finally:
+            reader.close()
+    facts = anyio.run(GitRepository(place).facts, draft.target)
+    return proposals(draft.table.tasks, changed, facts.directories)
 
 
 def check_plan(place: Place, path: Path, overrides: Overrides, text: str | None = None) -> Assessment:
@@ -416,6 +478,8 @@ def run_daemon(
         inherited = strip_git_environment()
         try:
             write_place(place)
+            with contextlib.suppress(OrchestratorError):
+                write_schema(place)  # editors do without
             ensure_socket_folder(place)
             setup_logging(
                 place.daemon_log,

@@ -10,8 +10,9 @@ import typer
 
 from orchestrator.cli import rows
 from orchestrator.cli.act import ask_daemon
+from orchestrator.cli.complete import complete_item
 from orchestrator.cli.session import Answer, Session
-from orchestrator.cli.verb import complete_item, verb
+from orchestrator.cli.verb import verb
 from orchestrator.model.errors import ConfirmationNeeded, RefusedError, UsageError
 from orchestrator.model.item import Item, Option
 

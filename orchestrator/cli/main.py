@@ -25,6 +25,8 @@ from orchestrator.cli import (
     init,
     logs,
     plan,
+    plan_fmt,
+    plan_new,
     report,
     run,
     start,
@@ -51,7 +53,9 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("plan check", "find what is wrong with a plan, and what would collide", "plan check plans/auth.yaml"),
             ("plan show", "the same with every task in full", "plan show plans/auth.yaml"),
             ("plan graph", "what depends on what", "plan graph plans/auth.yaml --format mermaid"),
-            ("plan schema", "JSON Schema of plan files, for editors", "plan schema > plan.schema.json"),
+            ("plan new", "a first plan: asks, or a skeleton to fill in", "plan new plans/auth.yaml"),
+            ("plan fmt", "one layout, comments kept; narrower files", "plan fmt --tighten plans/auth.yaml"),
+            ("plan schema", "JSON Schema of plan files, for editors", "plan schema --output plan.schema.json"),
             ("start", "check, show, ask, run, follow", "start plans/auth.yaml"),
             ("run", "one task without a plan file", "run 'fix the login timeout' --files 'src/auth/**'"),
         ),
@@ -183,6 +187,8 @@ _plan = _group("plan", "What a plan says, before anything runs.")
 _add(_plan, "plan check", plan.check)
 _add(_plan, "plan show", plan.show)
 _add(_plan, "plan graph", plan.graph)
+_add(_plan, "plan new", plan_new.new)
+_add(_plan, "plan fmt", plan_fmt.fmt)
 _add(_plan, "plan schema", plan.schema)
 _add(app, "status", status.status)
 _add(app, "why", why.why)

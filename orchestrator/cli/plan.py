@@ -162,12 +162,21 @@ def graph(
 
 
 @verb
-def schema(session: Session) -> Answer:
+def schema(
+    session: Session,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write it there instead of printing it.")
+    ] = None,
+) -> Answer:
     """JSON Schema of plan files, for editors."""
     import json
 
     found = session.world().plan_schema()
-    return Answer(data=found, page=lambda: _raw(json.dumps(found, indent=2, ensure_ascii=False)))
+    text = json.dumps(found, indent=2, ensure_ascii=False)
+    if output is None:
+        return Answer(data=found, page=lambda: _raw(text))
+    session.world().save_made(session.path(output), text + "\n")
+    return Answer(data={"path": output}, page=lambda: [f"{output} is written"])
 
 
 def _raw(text: str) -> Iterable[RenderableType]:
@@ -191,18 +200,27 @@ def _text(data: dict[str, Any]) -> str:
     after: dict[str, list[str]] = {}
     for edge in data["depends"]:
         after.setdefault(edge["task"], []).append(edge["on"])
+    width = max(len(task["id"]) for task in data["tasks"])
     lines = [
-        f"{task['id']}  {task['title']}" + (f"  <- {', '.join(after[task['id']])}" if task["id"] in after else "")
+        f"{task['id']:<{width}}  {task['title']}"
+        + (f"  <- {', '.join(after[task['id']])}" if task["id"] in after else "")
         for task in data["tasks"]
     ]
-    lines += [f"{pair['tasks'][0]} x {pair['tasks'][1]}  kept apart: {pair['witness']}" for pair in data["apart"]]
+    # many tasks that share one file are many pairs and one line
+    sharing: dict[str, list[str]] = {}
+    for pair in data["apart"]:
+        names = sharing.setdefault(pair["witness"], [])
+        names += [name for name in pair["tasks"] if name not in names]
+    if sharing:
+        lines += ["", "kept apart, because of what they share:"]
+        lines += [f"{' x '.join(names)}  {witness}" for witness, names in sharing.items()]
     return safe("\n".join(lines))
 
 
 def _mermaid(data: dict[str, Any]) -> str:
     number = {task["id"]: f"t{index}" for index, task in enumerate(data["tasks"])}
     lines = ["graph LR"]
-    lines += [f'  {number[task["id"]]}["{_label(task)}"]' for task in data["tasks"]]
+    lines += [f'  {number[task["id"]]}["{_escaped(_label(task), _MERMAID)}"]' for task in data["tasks"]]
     lines += [f"  {number[edge['on']]} --> {number[edge['task']]}" for edge in data["depends"]]
     lines += [f"  {number[pair['tasks'][0]]} -. apart .- {number[pair['tasks'][1]]}" for pair in data["apart"]]
     return "\n".join(lines)
@@ -210,7 +228,7 @@ def _mermaid(data: dict[str, Any]) -> str:
 
 def _dot(data: dict[str, Any]) -> str:
     lines = ["digraph plan {", "  rankdir=LR;", "  node [shape=box];"]
-    lines += [f'  "{task["id"]}" [label="{_label(task)}"];' for task in data["tasks"]]
+    lines += [f'  "{task["id"]}" [label="{_escaped(_label(task), _DOT)}"];' for task in data["tasks"]]
     lines += [f'  "{edge["on"]}" -> "{edge["task"]}";' for edge in data["depends"]]
     lines += [
         f'  "{pair["tasks"][0]}" -> "{pair["tasks"][1]}" [dir=none, style=dashed, constraint=false];'
@@ -219,8 +237,17 @@ def _dot(data: dict[str, Any]) -> str:
     return "\n".join([*lines, "}"])
 
 
+#: What means something in a label; Mermaid takes labels for HTML and has entities of its own.
+_MERMAID = {"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "&": "#amp;", "`": "#96;", "\\": "#92;"}
+_DOT = {"\\": "\\\\", '"': '\\"'}
+
+
+def _escaped(text: str, signs: dict[str, str]) -> str:
+    return "".join(signs.get(char, char) for char in text)
+
+
 def _label(task: dict[str, Any]) -> str:
-    """Id and title, without what would end a quoted label."""
+    """Id and title in one line."""
     from orchestrator.cli.words import safe
 
-    return safe(f"{task['id']}: {task['title']}").replace("\\", "/").replace('"', "'").replace("\n", " ")
+    return " ".join(safe(f"{task['id']}: {task['title']}").split())

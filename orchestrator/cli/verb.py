@@ -6,11 +6,11 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from orchestrator.cli.complete import complete_task, give_completer, words
 from orchestrator.cli.session import Answer, Session
 from orchestrator.model.errors import ExitCode, UsageError
 
@@ -18,7 +18,16 @@ P = ParamSpec("P")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON; never asks anything.")]
 DebugOption = Annotated[bool, typer.Option("--debug", hidden=True, help="Show tracebacks.")]
-ColorOption = Annotated[str | None, typer.Option("--color", hidden=True, metavar="WHEN", help="auto, always or never.")]
+ColorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--color",
+        hidden=True,
+        metavar="WHEN",
+        help="auto, always or never.",
+        autocompletion=words("auto", "always", "never"),
+    ),
+]
 
 _COMMON = [
     inspect.Parameter("json_", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption),
@@ -32,6 +41,8 @@ def verb(function: Callable[Concatenate[Session, P], Answer]) -> Callable[..., N
     """A function of a session as a typer command that takes the common options before and after its name."""
     signature = inspect.signature(function, eval_str=True)
     own = list(signature.parameters.values())[1:]
+    for info in (one for parameter in own for one in getattr(parameter.annotation, "__metadata__", ())):
+        give_completer(info)
 
     def run(context: typer.Context, **given: Any) -> None:
         session: Session = context.obj
@@ -64,35 +75,6 @@ def take_common(session: Session, given: dict[str, Any]) -> None:
         if color not in {"auto", "always", "never"}:
             raise UsageError(f"--color cannot be '{color}'", fix="use auto, always or never")
         session.color = color
-
-
-def complete_task(context: typer.Context, incomplete: str) -> list[str]:
-    """Task ids for the shell; none when there is anything wrong."""
-    return _complete(context, incomplete, lambda session: _task_ids(session, context.params.get("plan")))
-
-
-def complete_item(context: typer.Context, incomplete: str) -> list[str]:
-    from orchestrator.cli import rows
-
-    return _complete(context, incomplete, lambda session: [item.id for item in rows.items(session.ledger())])
-
-
-def _task_ids(session: Session, plan: str | None) -> list[str]:
-    from orchestrator.cli import rows
-
-    reader = session.ledger()
-    return [task.id for task in rows.tasks(reader, rows.chosen_plan(rows.plans(reader), plan).name)]
-
-
-def _complete(context: typer.Context, incomplete: str, names: Callable[[Session], list[str]]) -> list[str]:
-    session = context.obj if isinstance(context.obj, Session) else Session()
-    directory = context.find_root().params.get("directory")
-    if directory:
-        session.directory = Path(directory)
-    try:
-        return [name for name in names(session) if name.startswith(incomplete)]
-    except Exception:
-        return []  # a shell in the middle of a line is no place for an error
 
 
 TaskArgument = Annotated[

@@ -94,6 +94,11 @@ def _written_ids(tree: Table) -> frozenset[str]:
     return frozenset(leaf.text for leaf in tables if isinstance(leaf, Leaf))
 
 
+def plan_name(draft: Draft) -> str:
+    """The plan's name as the ledger knows it; empty when neither the plan nor its file gives one."""
+    return draft.table.name or safe_id(PurePath(draft.file).stem.lower())
+
+
 def resolve_plan(
     draft: Draft,
     *,

@@ -40,6 +40,11 @@ class Place:
         return self.state_dir / "daemon.log"
 
     @property
+    def plan_schema(self) -> Path:
+        """The JSON Schema of plan files, for editors."""
+        return self.state_dir / "plan.schema.json"
+
+    @property
     def trash(self) -> Path:
         return self.worktrees / ".trash"
 

@@ -122,7 +122,12 @@ def stopped(scene: Scene) -> None:
         pytest.param(deleted, "start plans/work.yaml", 2, "no plan file", "plan file", id="the plan was deleted"),
         pytest.param(of_the_same_name, "start plans/again.yaml", 4, "confirm", "--confirm", id="another of its name"),
         pytest.param(
-            another, "start plans/other.yaml --confirm {}", 6, "'work' is not finished", "cancel --all", id="a second plan"
+            another,
+            "start plans/other.yaml --confirm {}",
+            6,
+            "'work' is not finished",
+            "cancel --all",
+            id="a second plan",
         ),
         pytest.param(
             lambda _: None, "start --foreground", 6, "a daemon already runs", "stop --detach", id="a second daemon"

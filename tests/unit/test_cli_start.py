@@ -493,7 +493,7 @@ def test_plan_check_json_has_exactly_the_documented_keys(world: World, capsys: p
 @pytest.mark.parametrize(
     ("form", "lines"),
     [
-        ("text", ["api  Title of api  <- db", "db x docs  kept apart: s.py"]),
+        ("text", ["api   Title of api  <- db", "db x docs  s.py"]),
         ("mermaid", ["graph LR", '  t0["db: Title of db"]', "  t0 --> t1", "  t0 -. apart .- t2"]),
         ("dot", ["digraph plan {", '  "db" -> "api";', "}"]),
     ],
