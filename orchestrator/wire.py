@@ -99,7 +99,7 @@ class SubmitPlan(Message):
 class Action(Message):
     """Anything else that a person asks for."""
 
-    verb: Literal["pause", "resume", "cancel", "retry", "answer", "publish", "stop"]
+    verb: Literal["pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "stop"]
     by: str
     task: str | None = None
     item: str | None = None
@@ -107,6 +107,10 @@ class Action(Message):
     text: str = ""
     reason: str = ""
     mode: Literal["drain", "now", "detach"] = "drain"
+    accept: bool = False
+    keep: bool = False
+    owners: tuple[str, ...] = ()
+    trash: tuple[str, ...] = ()
 
 
 class Accepted(Message):

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from orchestrator.backends import candidates, collecting, mirror, publish, workspaces
+from orchestrator.backends import candidates, collecting, mirror, publish, trash, workspaces
 from orchestrator.backends.gitrun import (
     GitAnswer,
     GitCommand,
@@ -186,6 +186,9 @@ class GitRepository:
             return salvage
 
         return await self._in_thread(removed)
+
+    async def delete_trash(self, entries: Sequence[str]) -> int:
+        return await self._in_thread(lambda: trash.delete(self._repositories.place, entries))
 
     def _taken(self) -> Takeover:
         if self._takeover is None:

@@ -12,7 +12,7 @@ from orchestrator.model.errors import RefusedError
 if TYPE_CHECKING:
     from orchestrator.wire import Accepted, SubmitPlan
 
-Verb = Literal["pause", "resume", "cancel", "retry", "answer", "publish", "stop"]
+Verb = Literal["pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "stop"]
 
 
 def person() -> str:

@@ -67,7 +67,7 @@ def plan_view(row: Mapping[str, Any]) -> PlanView:
 def item_view(row: Mapping[str, Any]) -> Item:
     known = _known(Item, row)
     known["kind"] = ItemKind(known["kind"])
-    for name in ("asked_at", "deadline", "answered_at"):
+    for name in ("asked_at", "deadline", "answered_at", "taken_at"):
         known[name] = _time(known.get(name))
     known["paths"] = tuple(known.get("paths", ()))
     known["options"] = tuple(Option(**_known(Option, option)) for option in known["options"])

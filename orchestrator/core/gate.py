@@ -37,7 +37,7 @@ from orchestrator.model.fact import (
     TargetMoved,
     TargetRead,
 )
-from orchestrator.model.ids import CandidateId, Commit, candidate_id
+from orchestrator.model.ids import CandidateId, Commit, TaskId, candidate_id
 from orchestrator.model.run import Candidate, CandidateStage, Drain, PlanPhase, PlanRun, State
 
 MAX_SYNCS = 5  #: in a row, while publishing: a target that moves faster than its checks run needs a person
@@ -244,12 +244,24 @@ def red(draft: Draft, plan: PlanRun, candidate: Candidate, run: Run, exit: RunEx
     drop(draft, plan, f"{run.name} {words_for(exit)}", requeued=False)
     plan = draft.plan(plan.id)
     what = f"{run.name} {words_for(exit)} on the merge with {candidate.parent[:12]}; the end of its output:\n{tail}"
+    if candidate.task_id is not None and resolved_by_hand(plan, candidate.task_id):
+        # what a person resolved goes back to them, and not to an agent that would begin afresh
+        task = plan.tasks[candidate.task_id]
+        item = escalation.red_by_hand(draft.state, plan, task, candidate.id, what, draft.now)
+        draft.record(Escalated(plan_id=plan.id, task_id=candidate.task_id, item=item, holds_task=True))
+        return
     if candidate.task_id is not None:
         task_failed(draft, plan, candidate.task_id, FailureKind.CHECKS_RED, what)
         return
     draft.record(SyncHeld(plan_id=plan.id, target=candidate.other))
     item = escalation.sync_red(draft.state, plan, candidate.id, what, draft.now)
     draft.record(Escalated(plan_id=plan.id, task_id=None, item=item, holds_task=False))
+
+
+def resolved_by_hand(plan: PlanRun, task_id: TaskId) -> bool:
+    """Whether the latest attempt at a task was a person's."""
+    attempt = plan.tasks[task_id].attempt_id
+    return attempt is not None and plan.attempts[attempt].by_hand is not None
 
 
 def candidate_conflicted(draft: Draft, fact: CandidateConflicted) -> None:
@@ -314,8 +326,9 @@ def candidate_landed(draft: Draft, fact: CandidateLanded) -> None:
     plan, candidate = found
     if candidate.task_id is not None:
         attempt = plan.tasks[candidate.task_id].attempt_id
+        mine = plan.attempts[attempt].by_hand if attempt else None
         draft.record(Landed(plan_id=plan.id, task_id=candidate.task_id, candidate_id=candidate.id, commit=fact.commit))
-        if attempt is not None:
+        if attempt is not None and not (mine and mine.keep):
             draft.ask(RemoveTree(plan_id=plan.id, owner=attempt, landed=True))
     else:
         draft.record(Synced(plan_id=plan.id, candidate_id=candidate.id, commit=fact.commit, target=candidate.other))

@@ -46,6 +46,10 @@ def counts_as_failed(state: State, task: TaskRun) -> bool:
 
 def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
     """What keeps a task from moving, in one line; None when nothing does."""
+    attempt = run.attempts.get(task.attempt_id) if task.attempt_id else None
+    if task.state is TaskState.RUNNING and attempt is not None and attempt.by_hand is not None:
+        at = f" in {attempt.workspace.path}" if attempt.workspace else ""
+        return f"a person: {attempt.by_hand.by} resolves it by hand{at} (inbox {attempt.by_hand.item_id})"
     if task.item_id is not None:
         item = state.items[task.item_id]
         return f"a person: {item.title} (inbox {item.id})"

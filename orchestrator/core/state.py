@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
+from orchestrator.core.handfold import by_hand
 from orchestrator.core.inbox import answered, escalated, free_item
 from orchestrator.core.moves import attempt_with, candidate_with, item_with, move, over, plan_with, task_with
 from orchestrator.core.planfold import confirmed, is_withdrawn, revised, without_task
@@ -20,6 +21,12 @@ from orchestrator.model.event import (
     BackoffEnded,
     BackoffStarted,
     BranchMade,
+    ByHandBegan,
+    ByHandEnded,
+    ByHandGivenUp,
+    ByHandHandedIn,
+    ByHandNotYet,
+    ByHandReady,
     CandidateDropped,
     CandidateMade,
     CandidateRequested,
@@ -68,6 +75,7 @@ from orchestrator.model.event import (
     TaskFailed,
     TaskQueued,
     TaskReopened,
+    TrashEmptied,
     TreeRemoved,
     WorkspaceMade,
 )
@@ -93,8 +101,10 @@ def apply(state: State, event: Event, at: datetime) -> State:
             return replace(state, drain=Drain.NO, held=event.held, quiet=event.quiet)
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
-        case EffectAbandoned():
+        case EffectAbandoned() | TrashEmptied():
             return state
+        case ByHandBegan() | ByHandReady() | ByHandHandedIn() | ByHandNotYet() | ByHandGivenUp() | ByHandEnded():
+            return by_hand(state, event, at)
         case PlanConfirmed():
             return confirmed(state, event, at)
         case Escalated():
@@ -357,6 +367,13 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | Escalated()
             | Answered()
             | ItemWithdrawn()
+            | ByHandBegan()
+            | ByHandReady()
+            | ByHandHandedIn()
+            | ByHandNotYet()
+            | ByHandGivenUp()
+            | ByHandEnded()
+            | TrashEmptied()
         ):
             raise AssertionError("handled by apply")
         case _:

@@ -17,6 +17,7 @@ from orchestrator.model.effect import (
     BeginBranch,
     BuildCandidate,
     CollectWork,
+    DeleteTrash,
     Effect,
     LandCandidate,
     MakeWorkspace,
@@ -48,6 +49,7 @@ from orchestrator.model.fact import (
     RunReady,
     RunReleased,
     TargetMoved,
+    TrashDeleted,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
@@ -151,6 +153,9 @@ class Performer:
                     effect.plan_id, AttemptId(effect.owner), landed=effect.landed, ignore=ignored(plan)
                 )
                 return Removed(owner=effect.owner, salvage=salvage)
+            case DeleteTrash():
+                size = await self._repository.delete_trash(effect.entries)
+                return TrashDeleted(entries=effect.entries, size_bytes=size)
             case PublishPlan():
                 return await self._publish(effect)
             case _:

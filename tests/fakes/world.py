@@ -23,6 +23,7 @@ from orchestrator.model.effect import (
     BeginBranch,
     BuildCandidate,
     CollectWork,
+    DeleteTrash,
     Effect,
     LandCandidate,
     MakeWorkspace,
@@ -55,6 +56,7 @@ from orchestrator.model.fact import (
     RunReady,
     RunReleased,
     TargetMoved,
+    TrashDeleted,
     WorkCollected,
     WorkspaceReady,
 )
@@ -276,6 +278,8 @@ class World:
                 return Done()
             case RemoveTree():
                 return Removed(owner=effect.owner)
+            case DeleteTrash():
+                return TrashDeleted(entries=effect.entries, size_bytes=4096 * len(effect.entries))
             case PublishPlan():
                 if self.target not in self.contained:
                     return TargetMoved(plan_id=effect.plan_id, target=self.target)

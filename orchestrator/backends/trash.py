@@ -1,0 +1,100 @@
+"""What was put aside is deleted for good: only inside our trash, and never what a link points at."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.model.errors import RepositoryError
+from orchestrator.model.place import Place
+
+
+def folders(place: Place) -> tuple[Path, ...]:
+    """Where trash is: beside the worktrees, and in the state folder when a repository could not be moved there."""
+    return (place.trash, place.state_dir / "trash")
+
+
+def entries(place: Place) -> tuple[str, ...]:
+    """What lies there, as `PLAN/TREE/NUMBER`, in order."""
+    found: set[str] = set()
+    for top in folders(place):
+        level = [top]
+        for _ in range(3):
+            level = [child for folder in level for child in _children(folder)]
+        found |= {str(path.relative_to(top)) for path in level}
+    return tuple(sorted(found))
+
+
+def parts(place: Place, entry: str) -> tuple[Path, ...]:
+    """The folders of one entry. Raises: RepositoryError for a name that leads out of the trash."""
+    names = entry.split("/")
+    if len(names) != 3 or any(name in {"", ".", ".."} or "\0" in name for name in names):
+        raise RepositoryError(
+            f"'{entry}' is nothing in the trash",
+            why="entries are named PLAN/TREE/NUMBER",
+            fix="`orchestrator worktree list` shows what is there",
+        )
+    found = []
+    for top in folders(place):
+        folder = top
+        for name in names:
+            if folder.is_symlink():
+                break  # somebody put a link there: what it points at is not ours
+            folder = folder / name
+        else:
+            if folder.is_dir() and not folder.is_symlink():
+                found.append(folder)
+    return tuple(found)
+
+
+def delete(place: Place, wanted: Sequence[str]) -> int:
+    """Delete these entries; one that is gone already counts as deleted. Returns: the bytes that they took."""
+    freed = 0
+    for entry in wanted:
+        for folder in parts(place, entry):
+            size = size_of(folder)
+            _open_up(folder)
+            shutil.rmtree(folder)
+            freed += size
+            for above in (folder.parent, folder.parent.parent):
+                try:
+                    above.rmdir()
+                except OSError:
+                    break  # there is more in it
+    return freed
+
+
+def _open_up(folder: Path) -> None:
+    """Let folders that an agent made read-only be emptied; git writes its objects into such files, too."""
+    for here, names, _ in os.walk(folder):
+        for path in (here, *(os.path.join(here, name) for name in names)):
+            found = os.lstat(path)
+            if stat.S_ISDIR(found.st_mode) and found.st_mode & 0o700 != 0o700:
+                os.chmod(path, found.st_mode | 0o700)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes that a folder takes on the disk; a file with several names counts once, links are not followed."""
+    total, seen = 0, set()
+    for here, names, files in os.walk(folder):
+        for name in (*names, *files):
+            try:
+                found = os.lstat(os.path.join(here, name))
+            except OSError:
+                continue
+            if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode):
+                if (found.st_dev, found.st_ino) in seen:
+                    continue
+                seen.add((found.st_dev, found.st_ino))
+            total += found.st_blocks * 512
+    return total
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:
+        return []
