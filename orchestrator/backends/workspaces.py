@@ -57,7 +57,7 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     in_tree.run("reset", "--quiet", "--hard", wanted.first)
     _fill_submodules(repositories, in_tree, wanted.first)
     if wanted.other is not None:
-        _merge(in_tree, wanted.other)
+        _merge(in_tree, wanted.other, _called(repositories.small(git_dir), wanted, wanted.other))
     write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode())
     return workspace
 
@@ -99,12 +99,23 @@ def _make_git_dir(repositories: Repositories, takeover: Takeover, wanted: Wanted
     takeover.write(git_dir)
 
 
-def _merge(in_tree: Git, other: Commit) -> None:
+def _called(small: Git, wanted: Wanted, other: Commit) -> str:
+    """What conflict markers call the other side: the plan's branch, or the target when that is what comes in."""
+    name = wanted.target
+    if wanted.start is not None:
+        name = f"orchestrator/{wanted.owner.split('/', 1)[0]}"
+        small.run("update-ref", f"refs/{name}", other)  # as a branch it would count as something left in there
+    # a tag of that name would come first
+    found = small.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    return name if name and not name.startswith("-") and found.line == other else other
+
+
+def _merge(in_tree: Git, other: Commit, called: str) -> None:
     """Merge without committing; a conflict stays in the files, for whoever works here."""
     head = in_tree.run("rev-parse", "--verify", "HEAD").line
     if in_tree.contains(head, other):
         return
-    answer = in_tree.ask("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify-signatures", other)
+    answer = in_tree.ask("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify-signatures", called)
     if answer.status not in (0, 1) or in_tree.ask("rev-parse", "--verify", "--quiet", "MERGE_HEAD").status != 0:
         raise GitFailed(("merge", "--no-commit"), answer)
 

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from orchestrator import __version__
-from orchestrator.cli import config, control, events, inbox, logs, plan, report, start, status, why
+from orchestrator.cli import config, conflicts, control, events, inbox, logs, plan, report, start, status, why
 from orchestrator.cli.session import Session, envelope
 from orchestrator.cli.verb import ColorOption, DebugOption, JsonOption, take_common
 from orchestrator.model.errors import ExitCode, OrchestratorError, UsageError
@@ -47,6 +47,10 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("inbox", "what waits for a person", "inbox"),
             ("inbox show", "one of them with its context", "inbox show i4"),
             ("answer", "choose", "answer i4 retry --text 'the fixture is in tests/data'"),
+            ("conflicts", "what cannot be merged", "conflicts"),
+            ("conflicts open", "a tree with the conflict in it, for you to resolve", "conflicts open api"),
+            ("conflicts done", "it is resolved: take it through the gate", "conflicts done api"),
+            ("conflicts abort", "give the tree back; what was done is kept", "conflicts abort api"),
             ("publish", "move the target branch to what has landed", "publish"),
         ),
     ),
@@ -163,6 +167,10 @@ _add(app, "report", report.report)
 _inbox = _group("inbox", "What waits for a person.", run=inbox.inbox)
 _add(_inbox, "inbox show", inbox.show)
 _add(app, "answer", inbox.answer)
+_conflicts = _group("conflicts", "What cannot be merged, and who resolves it.", run=conflicts.conflicts)
+_add(_conflicts, "conflicts open", conflicts.open_)
+_add(_conflicts, "conflicts done", conflicts.done)
+_add(_conflicts, "conflicts abort", conflicts.abort)
 _add(app, "pause", control.pause)
 _add(app, "resume", control.resume)
 _add(app, "cancel", control.cancel)

@@ -77,6 +77,15 @@ def complete_item(context: typer.Context, incomplete: str) -> list[str]:
     return _complete(context, incomplete, lambda session: [item.id for item in rows.items(session.ledger())])
 
 
+def complete_conflict(context: typer.Context, incomplete: str) -> list[str]:
+    from orchestrator.cli import rows
+
+    def names(session: Session) -> list[str]:
+        return [i.task_id or "sync" for i in rows.items(session.ledger()) if i.kind.value == "conflict"]
+
+    return _complete(context, incomplete, names)
+
+
 def _task_ids(session: Session) -> list[str]:
     from orchestrator.cli import rows
 
