@@ -14,7 +14,22 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from orchestrator import __version__
-from orchestrator.cli import config, conflicts, control, events, inbox, logs, plan, report, start, status, why
+from orchestrator.cli import (
+    config,
+    conflicts,
+    control,
+    diff,
+    events,
+    fetch,
+    inbox,
+    logs,
+    plan,
+    report,
+    start,
+    status,
+    why,
+    worktree,
+)
 from orchestrator.cli.session import Session, envelope
 from orchestrator.cli.verb import ColorOption, DebugOption, JsonOption, take_common
 from orchestrator.model.errors import ExitCode, OrchestratorError, UsageError
@@ -38,6 +53,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("why", "what a task waits for, and who holds it", "why api"),
             ("logs", "what agents, checks and the daemon wrote", "logs api -f"),
             ("events", "everything that happened, one line each", "events -n 20"),
+            ("diff", "what a task changed", "diff api --stat"),
             ("report", "what landed, what did not, what to do next", "report"),
         ),
     ),
@@ -62,6 +78,16 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("retry", "try a task again, with all counts at zero", "retry api"),
             ("cancel", "give a task up, or everything", "cancel api --reason 'not needed'"),
             ("stop", "end the daemon", "stop --detach"),
+        ),
+    ),
+    (
+        "Take and tidy",
+        (
+            ("fetch", "a branch of your own with a task's work", "fetch api --branch try-api"),
+            ("open", "a shell or an editor in a task's tree", "open api --editor"),
+            ("worktree list", "every tree on the disk, and why it is there", "worktree list"),
+            ("worktree info", "what one of them holds", "worktree info api"),
+            ("worktree prune", "what nobody works in goes, salvaged before", "worktree prune --older-than 7d"),
         ),
     ),
     ("Explain", (("config show", "every setting and where it comes from", "config show --origin"),)),
@@ -163,6 +189,7 @@ _add(app, "status", status.status)
 _add(app, "why", why.why)
 _add(app, "logs", logs.logs)
 _add(app, "events", events.events)
+_add(app, "diff", diff.diff)
 _add(app, "report", report.report)
 _inbox = _group("inbox", "What waits for a person.", run=inbox.inbox)
 _add(_inbox, "inbox show", inbox.show)
@@ -177,6 +204,12 @@ _add(app, "cancel", control.cancel)
 _add(app, "retry", control.retry)
 _add(app, "publish", control.publish)
 _add(app, "stop", control.stop)
+_add(app, "fetch", fetch.fetch)
+_add(app, "open", fetch.open_)
+_worktree = _group("worktree", "What is on the disk, what it holds, what may go.")
+_add(_worktree, "worktree list", worktree.list_)
+_add(_worktree, "worktree info", worktree.info)
+_add(_worktree, "worktree prune", worktree.prune)
 _config = _group("config", "The settings in force.")
 _add(_config, "config show", config.show)
 

@@ -61,6 +61,7 @@ def plan_view(row: Mapping[str, Any]) -> PlanView:
     known["state"] = PlanPhase(known["state"])
     known["confirmed_at"] = _time(known["confirmed_at"])
     known["checks"] = tuple(known["checks"])
+    known["prepared"] = tuple(known.get("prepared", ()))
     return PlanView(**known)
 
 

@@ -111,6 +111,8 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         progress=attempt.progress,
         flags=attempt.flags,
         salvage=attempt.salvage,
+        base=attempt.base,
+        head=attempt.head,
     )
 
 
@@ -174,6 +176,7 @@ def plan_view(state: State, run: PlanRun) -> PlanView:
         current=state.current == run.id,
         gating=(at_gate.task_id or "target") if at_gate else None,
         checks=tuple(check.name for check in run.plan.checks),
+        prepared=(*run.plan.prepare.copy, *run.plan.prepare.link),
     )
 
 

@@ -357,7 +357,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
         case TreeRemoved():
             if event.owner in plan.attempts:
                 owner = AttemptId(event.owner)
-                return attempt_with(plan, owner, removed=True, salvage=(*plan.attempts[owner].salvage, *event.salvage))
+                kept = tuple(dict.fromkeys((*plan.attempts[owner].salvage, *event.salvage)))
+                return attempt_with(plan, owner, removed=True, salvage=kept)
             return plan
         case (
             DaemonBegan()
