@@ -122,8 +122,14 @@ def prune(
         session.say(*_plan(session, going, deleted))
     if dry_run:
         return Answer(data=data)
+    again = session.command_line("worktree", "prune", *_again(older_than, plan, trash), "--yes")
+    if session.daemon_pid() is None:
+        raise NoDaemonError(
+            f"no daemon runs for {session.place().root}",
+            why="the one that salvages and removes trees",
+            fix=f"{session.command_line('start', '--detach')} && {again}",
+        )
     if not yes:
-        again = session.command_line("worktree", "prune", *_again(older_than, plan, trash), "--yes")
         if not session.may_ask:
             raise ConfirmationNeeded("nothing was removed", why="nobody could be asked", fix=again)
         if session.question("Go on? [y]es / [N]o: ").lower() not in {"y", "yes"}:

@@ -89,3 +89,54 @@ def test_a_tree_that_is_given_back_keeps_what_was_done(person: Person) -> None:
     assert person.type("answer", item["id"], "send_back").code == 0
     person.wait(lambda: person.status()["state"] == "published", what="the publish")
     assert "hello from the agent" in (person.repo / "grüße.txt").read_text()
+
+
+FAILS = """
+checks: none
+defaults: {agent: demo, retries: 0}
+tasks:
+  - id: fails
+    files: ["docs/**"]
+    prompt: |
+      !append docs/kept.md committed
+      !commit
+      !append docs/übrig.md not committed
+      !fail 3
+"""
+
+
+def test_a_failed_attempts_tree_goes_only_when_asked_and_its_work_stays(person: Person) -> None:
+    plan = person.plan(FAILS)
+    person.commit("plan")
+    assert person.start(plan).code == 5
+    listed = person.type("worktree", "list", "--json").data["trees"]
+    assert [(tree["name"], tree["state"], tree["dirty"]) for tree in listed] == [
+        ("work/fails-1", "failed", ["docs/übrig.md"])
+    ]
+    assert "docs/übrig.md" in person.type("diff", "fails").out
+    assert person.type("worktree", "prune", "--dry-run").code == 0
+    unasked = person.type("worktree", "prune")
+    assert unasked.code == 4
+    assert "worktree prune --yes" in unasked.err
+    assert person.left_trees() == ["work/fails-1"]
+
+    pruned = person.type("worktree", "prune", "--yes", "--json")
+    assert pruned.code == 0, pruned.out
+    salvage = pruned.data["salvage"][0]
+    assert person.git("show", f"{salvage}:docs/übrig.md") == "not committed"
+    assert person.git("show", f"{salvage}:docs/kept.md") == "committed"
+    assert person.left_trees() == []
+    gone = person.type("open", "fails")
+    assert gone.code == 7
+    assert "orchestrator fetch fails --attempt 1" in gone.err
+    assert person.type("fetch", "fails").out == "agent/work/fails-1\n"
+    assert person.git("show", "agent/work/fails-1:docs/kept.md") == "committed"
+
+    assert person.type("worktree", "prune", "--yes").out == "Nothing to prune.\n", "young trash stays"
+    assert person.type("worktree", "prune", "--trash", "--yes").code == 0
+    assert not any(path.is_file() for path in person.worktrees.rglob("*"))
+    assert person.git("show", f"{salvage}:docs/übrig.md") == "not committed"
+
+    person.type("stop", "--now")
+    person.wait(lambda: person.daemon_pid() is None, what="the daemon's end")
+    assert person.type("diff", "fails", "--stat").code == 0, "looking needs no daemon"
