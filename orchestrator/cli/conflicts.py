@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,6 +56,7 @@ def done(
     ] = False,
 ) -> Answer:
     """It is resolved: take what is in the tree, committed or not, through the gate."""
+    only_for_people("conflicts done")
     item = _find(session, task)
     name = called(item)
     accept = yes
@@ -85,6 +87,7 @@ def done(
 @verb
 def abort(session: Session, task: ConflictArgument) -> Answer:
     """Give the tree back: what was done in it is kept, and the conflict is asked about again."""
+    only_for_people("conflicts abort")
     item = _find(session, task)
     asked = ask_daemon(session, "give_back", item=item.id, done="")
     event = _wait(session, item, asked.data["seq"], {"by_hand_ended", "item_withdrawn"})
@@ -108,8 +111,13 @@ def opened(session: Session, item: Item) -> Answer:
     if item.worktree is None:
         why = item.note or item.withdrawn or f"answered '{item.answer}'"
         raise RefusedError(f"there is no tree for '{called(item)}'", why=why, fix="mend it, then again")
-    path = item.worktree
-    name = called(item)
+    path, name = item.worktree, called(item)
+    if not Path(path).is_dir():
+        raise RefusedError(
+            f"the tree for '{name}' is gone",
+            why=f"there is no folder {path} any more",
+            fix=f"give it back and begin anew: {session.command_line('conflicts', 'abort', name)}",
+        )
     other = f"'{item.plan_id}' and its target" if item.task_id is None else f"'{name}' and the plan's branch"
     session.say(
         *_said(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli import rows
-from orchestrator.cli.act import ask_daemon
+from orchestrator.cli.act import ask_daemon, only_for_people
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import PlanOption, complete_task, verb
 from orchestrator.model.errors import ConfirmationNeeded, NoDaemonError, NothingError, RefusedError, UsageError
@@ -99,6 +99,8 @@ def prune(
 ) -> Answer:
     """Move trees that nobody works in to the trash, salvaged before, and delete old trash for good."""
     age = None if older_than is None else _age(older_than)
+    if not dry_run:
+        only_for_people("worktree prune")
     now = session.now()
     going, deleted = [], []
     for view in _trees(session)[0]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -37,7 +36,10 @@ def a_conflict(**changes: Any) -> Item:
     return an_item(**{**fields, **changes})
 
 
-def taken(item: Item, path: str | None = "/w/auth/api-2") -> Item:
+HERE = str(Path(__file__).parent)  #: a folder that is there
+
+
+def taken(item: Item, path: str | None = HERE) -> Item:
     return replace(item, by_hand=AttemptId("auth/api-2"), taken_by="ada", taken_at=NOW, worktree=path)
 
 
@@ -95,10 +97,6 @@ def world(tmp_path: Path, ledger: Ledger) -> Seeing:
     return Seeing(tmp_path, ledger)
 
 
-def after(ledger: Ledger, world: World, change: Callable[[], None]) -> None:
-    world.on_act = change
-
-
 # ---- conflicts ----
 
 
@@ -131,12 +129,15 @@ def test_opening_prints_the_path_alone_and_says_what_to_do(
     world.on_act = made
     assert run(world, *words) == 0
     printed = capsys.readouterr()
-    assert printed.out == "/w/auth/api-2\n"
+    assert printed.out == f"{HERE}\n"
     assert "conflicts done api" in printed.err
     assert [(action.verb, action.item, action.choice) for action in world.acted] == [("answer", "i4", "by_hand")]
     assert run(world, *words, "--json") == 0
-    assert json.loads(capsys.readouterr().out)["data"]["path"] == "/w/auth/api-2"
+    assert json.loads(capsys.readouterr().out)["data"]["path"] == HERE
     assert len(world.acted) == 1, "it is there already"
+    ledger.items[0] = replace(ledger.items[0], worktree="/nowhere/at/all")
+    assert run(world, *words) == 6
+    assert "conflicts abort api" in capsys.readouterr().err
 
 
 def test_a_tree_that_could_not_be_made_is_an_error_with_its_reason(
@@ -229,10 +230,10 @@ def test_the_inbox_says_that_it_is_being_resolved(
 ) -> None:
     ledger.items[0] = replace(taken(ledger.items[0]), note="not resolved yet: x")
     assert run(world, "inbox") == 0
-    assert "resolved by hand by ada in /w/auth/api-2" in capsys.readouterr().out
+    assert f"resolved by hand by ada in {HERE}" in capsys.readouterr().out
     assert run(world, "inbox", "show", "i4") == 0
     said = capsys.readouterr().out
-    assert "being resolved by ada in /w/auth/api-2 since" in said
+    assert f"being resolved by ada in {HERE} since" in said
     assert "not resolved yet: x" in said
 
 
