@@ -140,3 +140,40 @@ def test_a_failed_attempts_tree_goes_only_when_asked_and_its_work_stays(person: 
     person.type("stop", "--now")
     person.wait(lambda: person.daemon_pid() is None, what="the daemon's end")
     assert person.type("diff", "fails", "--stat").code == 0, "looking needs no daemon"
+
+
+TARGET_MOVES = """
+checks:
+  - {name: no-markers, run: [sh, -c, "! grep -l '<<<<<<<' -- *.txt"]}
+defaults: {agent: demo, retries: 0}
+tasks:
+  - {id: first, files: [shared.txt], prompt: "!write shared.txt from the plan"}
+  - id: second
+    files: [other.txt]
+    prompt: |
+      !sleep 4s
+      !write other.txt x
+"""
+
+
+def test_a_conflict_with_the_target_is_resolved_by_hand_and_published(person: Person) -> None:
+    person.write("shared.txt", "at first\n")
+    plan = person.plan(TARGET_MOVES)
+    person.commit("plan")
+    digest = person.type("plan", "check", plan, "--json").data["digest"]
+    assert person.type("start", plan, "--confirm", digest, "--detach").code == 0
+    person.wait(lambda: person.task("first")["state"] == "landed")
+    person.write("shared.txt", "from a person\n")
+    mine = person.commit("a person's own")
+    person.wait(lambda: bool(person.inbox()) and person.states()["second"] == "landed", what="the conflict")
+    tree = Path(person.type("conflicts", "open", "sync").out.strip())
+    assert ">>>>>>> main\n" in (tree / "shared.txt").read_text()
+    assert person.type("publish").code == 6, "not while somebody resolves it"
+    (tree / "shared.txt").write_text("from both\n")
+    assert person.type("conflicts", "done", "sync", "--keep", cwd=tree).code == 0
+    person.wait(lambda: person.status()["state"] == "published", what="the publish")
+    assert (person.repo / "shared.txt").read_text() == "from both\n"
+    person.git("merge-base", "--is-ancestor", mine, "main")
+    assert tree.exists()
+    assert person.type("worktree", "prune", "--yes", "--json").data["trees"][0]["kept"] == "it was to be kept"
+    assert not tree.exists()
