@@ -70,6 +70,8 @@ def _tree(
     if folder.in_trash:
         kept = "in the trash; what it held was salvaged before"
         return replace(view, kind=TreeKind.TRASH, plan=plan, task=task, kept=kept)
+    if folder.is_spare:
+        return replace(view, kind=TreeKind.SPARE, kept="waits to be used again; nothing of anybody's is in it")
     if folder.name in attempts:
         owner, attempt = attempts[folder.name]
         kept, may_go = kept_because(owner, attempt)

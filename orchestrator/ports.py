@@ -219,7 +219,8 @@ class Repository(Protocol):
 
         Uncommitted work is committed with `message` on top of HEAD (concluding a merge whose markers are gone), by a
         private index. HEAD is read as a file; other branches and the stash go to salvage references. The head is
-        fetched with fsck, kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git` and in the user's repository.
+        fetched with fsck and kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git`; `show_kept` or the next
+        `mirror` show it in the user's repository.
         `ignore` are paths that `prepare` put there. With `keep_only`, uncommitted work becomes a salvage reference
         instead.
         """
@@ -230,11 +231,14 @@ class Repository(Protocol):
         ...
 
     async def merge_candidate(self, parent: Commit, other: Commit, *, message: str, at: datetime) -> Merged | Conflict:
-        """A commit with parents (`parent`, `other`) and their merge as its tree, kept by a reference; no checkout."""
+        """A commit with parents (`parent`, `other`) and their merge as its tree; no checkout."""
         ...
 
-    async def checkout(self, candidate: CandidateId, commit: Commit) -> Workspace:
-        """A fresh tree of exactly that commit, in a small repository of its own, detached."""
+    async def checkout(self, candidate: CandidateId, commit: Commit, *, keep: Sequence[str] = ()) -> Workspace:
+        """A tree of exactly that commit, in a small repository of its own, detached.
+
+        Nothing else is in it but what an earlier check left below the paths in `keep`.
+        """
         ...
 
     async def land(self, plan: PlanId, new: Commit, old: Commit) -> Moved | None:
@@ -243,6 +247,10 @@ class Repository(Protocol):
 
     async def mirror(self, plan: PlanId, commit: Commit) -> str:
         """Show the plan's branch in the user's repository. Returns: the full name of the reference that shows it."""
+        ...
+
+    async def show_kept(self) -> None:
+        """Show in the user's repository what `collect` has kept since the last time."""
         ...
 
     async def publish(self, plan: PlanId, target: str, commit: Commit) -> NotPublished | Moved | None:

@@ -11,11 +11,14 @@ from pathlib import Path
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.takeover import Takeover
 from orchestrator.core.gitformats import (
+    Change,
+    Entry,
     case_clashes,
     conflict_text,
     hunks,
     merge_result,
     paths_of,
+    raw_changes,
     shown,
     tree_entries,
 )
@@ -31,7 +34,10 @@ def plan_ref(plan: PlanId) -> str:
 def merge_candidate(
     repositories: Repositories, takeover: Takeover, parent: Commit, other: Commit, *, message: str, at: datetime
 ) -> Merged | Conflict:
-    """The merge as a commit kept by `refs/candidates/<commit>`; the same arguments give the same commit."""
+    """The merge as a commit; the same arguments give the same commit.
+
+    No reference leads to it before it lands: `repo.git` is never pruned.
+    """
     ours = repositories.ours
     with tempfile.TemporaryDirectory(dir=repositories.scratch) as folder:
         _lay_out_attributes(ours, parent, Path(folder))
@@ -46,7 +52,10 @@ def merge_candidate(
         files = [(path, _places(ours, result.tree, path)) for path in result.conflicted]
         paths = tuple(shown(path) for path in result.conflicted)
         return Conflict(paths=paths, detail=conflict_text(result, files))
-    clashes = _clashes(ours, parent, result.tree)
+    changes = raw_changes(
+        ours.run("diff-tree", "-r", "--no-renames", "--raw", "--no-abbrev", "-z", parent, result.tree).out
+    )
+    clashes = _clashes(ours, changes, result.tree)
     if clashes:
         told = [f"{shown(new)} and {shown(old)} are one file where letter case does not count" for new, old in clashes]
         paths = tuple(dict.fromkeys(path for pair in clashes for path in pair))
@@ -57,7 +66,9 @@ def merge_candidate(
         .run("commit-tree", result.tree, "-p", parent, "-p", other, "-F", "-", stdin=message.encode())
         .line
     )
-    ours.run("update-ref", f"refs/candidates/{commit}", commit)
+    ours.born(commit, (parent, other), result.tree)
+    if not any(_is_attributes(change.path) for change in changes):
+        ours.remember(("attributes", commit), _attributes(ours, parent))
     return Merged(commit=commit, tree=result.tree)
 
 
@@ -68,12 +79,24 @@ def signed_at(identity: Mapping[str, str], when: str) -> dict[str, str]:
 
 def _lay_out_attributes(ours: Git, commit: Commit, folder: Path) -> None:
     """Every `.gitattributes` of the commit as a file: merge-tree in a bare repository sees none otherwise."""
-    entries = tree_entries(ours.run("ls-tree", "-r", "-z", "--full-tree", commit).out)
-    for entry in entries:
-        if entry.path.rsplit("/", 1)[-1] == ".gitattributes" and entry.mode in {"100644", "100755"}:
-            path = folder / entry.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(ours.run("cat-file", "blob", entry.object_id).out)
+    for entry in _attributes(ours, commit):
+        path = folder / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(ours.run("cat-file", "blob", entry.object_id).out)
+
+
+def _attributes(ours: Git, commit: Commit) -> tuple[Entry, ...]:
+    """Every `.gitattributes` of a commit."""
+
+    def looked_up() -> tuple[Entry, ...]:
+        entries = tree_entries(ours.run("ls-tree", "-r", "-z", "--full-tree", commit).out)
+        return tuple(e for e in entries if _is_attributes(e.path) and e.mode in {"100644", "100755"})
+
+    return ours.recall(("attributes", commit), looked_up)
+
+
+def _is_attributes(path: str) -> bool:
+    return path.rsplit("/", 1)[-1] == ".gitattributes"
 
 
 def _places(ours: Git, tree: str, path: str) -> str:
@@ -84,9 +107,13 @@ def _places(ours: Git, tree: str, path: str) -> str:
     return hunks(answer.out.decode("utf-8", "backslashreplace"))
 
 
-def _clashes(ours: Git, parent: Commit, tree: str) -> tuple[tuple[str, str], ...]:
-    added = ours.run("diff-tree", "-r", "--no-renames", "--diff-filter=A", "--name-only", "-z", parent, tree)
-    names = paths_of(added.out)
+def changes_between(ours: Git, one: str, other: str) -> tuple[Change, ...]:
+    """What differs between two commits or trees, renames as both names."""
+    return raw_changes(ours.run("diff-tree", "-r", "--no-renames", "--raw", "--no-abbrev", "-z", one, other).out)
+
+
+def _clashes(ours: Git, changes: tuple[Change, ...], tree: str) -> tuple[tuple[str, str], ...]:
+    names = tuple(change.path for change in changes if change.is_new)
     if not names:
         return ()
     return case_clashes(names, paths_of(ours.run("ls-tree", "-r", "-z", "--name-only", "--full-tree", tree).out))

@@ -6,26 +6,26 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.backends.candidates import make_durable
+from orchestrator.backends.candidates import changes_between, make_durable
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.leftovers import (
     Left,
-    Snapshot,
     bring_home,
     is_kept,
     look_at,
+    mark_kept,
     pack_nested,
-    snapshot,
     unmerged,
     with_markers,
 )
-from orchestrator.backends.mirror import show
+from orchestrator.backends.references import reference_names
+from orchestrator.backends.snapshot import Snapshot, index_of, is_same, is_untouched, keep_index, snapshot
 from orchestrator.backends.takeover import Takeover
 from orchestrator.backends.workspaces import marker
-from orchestrator.core.gitformats import commit_text, is_commit_id, merge_result, paths_of, shown
+from orchestrator.core.gitformats import Change, commit_text, is_commit_id, merge_result, shown
 from orchestrator.model.attempt import Workspace
 from orchestrator.model.ids import AttemptId, Commit
 from orchestrator.ports import Collected
@@ -33,8 +33,7 @@ from orchestrator.ports import Collected
 
 def changed(ours: Git, base: Commit, head: Commit) -> tuple[str, ...]:
     """Paths that differ between two commits, renames as both names."""
-    listing = ours.run("diff-tree", "-r", "--no-renames", "--name-only", "-z", base, head)
-    return tuple(shown(path) for path in paths_of(listing.out))
+    return tuple(shown(change.path) for change in changes_between(ours, base, head))
 
 
 @dataclass(slots=True)
@@ -45,6 +44,7 @@ class Homecoming:
     takeover: Takeover
     attempt: AttemptId
     ignore: tuple[str, ...]
+    to_show: dict[str, Commit] = field(default_factory=dict)  #: references that the user's repository is to have
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Homecoming:
         git_dir, tree = Path(workspace.git_dir), Path(workspace.path)
         left = look_at(git_dir, tree, workspace.branch)
         with self._scratch() as scratch:
-            error = self._unreadable(left, git_dir, scratch)
+            error = self._unreadable(left, git_dir, scratch, here={base})
             head = left.head if left.head is not None and not error else None
             found = self._snapshot(tree, head or base, scratch)
             unfinished = self._unfinished(left, found, git_dir, scratch)
@@ -69,7 +69,7 @@ class Homecoming:
             if left.is_rebasing and not error:
                 error = "a rebase was left unfinished in the worktree, so its commits are not in order"
             parents = ((head, *left.merging)) if head else (base,)
-            parents = tuple(dict.fromkeys(self._present(parents)))
+            parents = tuple(dict.fromkeys(self._present(parents, here={head or base})))
             committed = False
             if self._is_new(found, parents):
                 text = commit_text(message, trailers)
@@ -79,34 +79,43 @@ class Homecoming:
                     head, committed = self._commit(found.tree, parents, text, [self.name]), True
             if head is not None:
                 self._keep(head)
+                if tree.is_dir() and not found.error and (committed or not self._is_new(found, (head,))):
+                    keep_index(scratch / "index", self.owner_dir, head)
             self._salvage_others(left, git_dir, scratch, known={base, *([left.head] if head and left.head else [])})
             if found.nested and (keep_only or error):
                 self._pack(tree, found.nested)
+            changes = self._changes(base, head)
             return Collected(
                 head=head,
                 descends=head is not None and self.ours.contains(head, base),
-                changed=changed(self.ours, base, head) if head is not None else (),
+                changed=tuple(shown(change.path) for change in changes),
                 committed_by_us=committed,
                 unfinished_merge=tuple(shown(path) for path in unfinished),
-                nested=tuple(shown(path) for path in (*found.nested, *self._homeless_submodules(base, head))),
+                nested=tuple(shown(path) for path in (*found.nested, *self._homeless_submodules(changes))),
                 salvage=tuple(self._salvages()),
                 error=error,
             )
 
-    def _homeless_submodules(self, base: Commit, head: Commit | None) -> tuple[str, ...]:
-        """Submodules that were set to a commit which only the attempt has: nobody could ever fetch it."""
-        if head is None:
+    @property
+    def owner_dir(self) -> Path:
+        return self.repositories.place.owner_dir(self.attempt)
+
+    def _changes(self, base: Commit, head: Commit | None) -> tuple[Change, ...]:
+        if head is None or head == base:
             return ()
-        listing = self.ours.run("diff-tree", "-r", "--no-renames", "--raw", "--no-abbrev", "-z", base, head).out
-        fields = listing.decode("utf-8", "surrogateescape").split("\0")
+        return changes_between(self.ours, base, head)
+
+    def _homeless_submodules(self, changes: tuple[Change, ...]) -> tuple[str, ...]:
+        """Submodules that were set to a commit which only the attempt has: nobody could ever fetch it."""
         away = []
-        for row, path in zip(fields[::2], fields[1::2], strict=False):
-            _, mode, _, commit, *_ = row.split(" ")
-            if mode == "160000":
-                modules = self.repositories.place.common_dir / "modules" / path
-                known = modules.is_dir() and self.repositories.small(modules).ask("cat-file", "-e", commit).status == 0
+        for change in changes:
+            if change.is_submodule:
+                modules = self.repositories.place.common_dir / "modules" / change.path
+                known = modules.is_dir() and (
+                    self.repositories.small(modules).ask("cat-file", "-e", change.object_id).status == 0
+                )
                 if not known:
-                    away.append(path)
+                    away.append(change.path)
         return tuple(away)
 
     def salvage(self) -> tuple[str, ...]:
@@ -115,14 +124,19 @@ class Homecoming:
         git_dir, tree = place.git_dir(self.attempt), place.worktree(self.attempt)
         wish = marker(git_dir)
         left = look_at(git_dir, tree, str(wish.get("branch", "")))
+        fallback = str(wish.get("tip", ""))
+        kept = self.ours.reference(self.name)
+        here = {Commit(known) for known in (kept, fallback) if known and is_commit_id(known)}
         with self._scratch() as scratch:
-            readable = not self._unreadable(left, git_dir, scratch)
-            fallback = str(wish.get("tip", ""))
-            kept = self.ours.reference(self.name)
+            if kept is not None and left.head is not None and not left.merging:
+                known = all(commit in here or is_kept(self.ours, commit) for commit in (left.head, *left.others))
+                if known and is_untouched(self.ours, tree, kept, scratch / "untouched", self.owner_dir):
+                    return tuple(self._salvages())
+            readable = not self._unreadable(left, git_dir, scratch, here=here)
             parent = left.head if readable else kept or (Commit(fallback) if is_commit_id(fallback) else None)
             if parent is not None:
                 found = self._snapshot(tree, parent, scratch)
-                parents = tuple(self._present((parent, *left.merging)))
+                parents = tuple(self._present((parent, *left.merging), here={parent}))
                 if self._is_new(found, parents) and not self._is_kept_tree(found.tree):
                     text = f"What {self.attempt} left uncommitted\n"
                     self._salvage(self._commit(found.tree, parents, text, self._salvages()))
@@ -137,15 +151,15 @@ class Homecoming:
         with tempfile.TemporaryDirectory(dir=self.repositories.scratch) as folder:
             yield Path(folder)
 
-    def _unreadable(self, left: Left, git_dir: Path, scratch: Path) -> str:
-        """Why the attempt's HEAD cannot be had; empty when it is in `repo.git` now."""
+    def _unreadable(self, left: Left, git_dir: Path, scratch: Path, *, here: set[Commit]) -> str:
+        """Why the attempt's HEAD cannot be had; empty when it is in `repo.git` now. `here` is known to be."""
         if left.head is None:
             return (
                 "its HEAD points at nothing: the repository or the branch is gone, or the branch has no commit; what "
                 "was in the worktree is kept as salvage"
             )
         for commit in (left.head, *left.merging):
-            why = bring_home(self.repositories, git_dir, commit, scratch)
+            why = "" if commit in here else bring_home(self.repositories, git_dir, commit, scratch)
             if why:
                 return f"git refused commit {commit}: {why}"
         return ""
@@ -153,31 +167,25 @@ class Homecoming:
     def _snapshot(self, tree: Path, parent: Commit, scratch: Path) -> Snapshot:
         """The worktree as a tree; what its parent has when there is no worktree any more."""
         if tree.is_symlink() or (os.path.lexists(tree) and not tree.is_dir()):
-            return Snapshot(tree=self._tree_of(parent), nested=(), error=f"{tree} is no folder any more")
+            return Snapshot(tree=self.ours.tree_of(parent), nested=(), error=f"{tree} is no folder any more")
         if not tree.is_dir():
-            return Snapshot(tree=self._tree_of(parent), nested=())
-        return snapshot(self.ours, tree, parent, self.ignore, scratch / "index")
+            return Snapshot(tree=self.ours.tree_of(parent), nested=())
+        return snapshot(self.ours, tree, parent, self.ignore, scratch / "index", self.owner_dir)
 
-    def _tree_of(self, commit: Commit) -> str:
-        return self.ours.run("rev-parse", "--verify", f"{commit}^{{tree}}").line
-
-    def _present(self, commits: tuple[Commit, ...]) -> list[Commit]:
-        return [commit for commit in commits if self.ours.ask("cat-file", "-e", f"{commit}^{{commit}}").status == 0]
+    def _present(self, commits: tuple[Commit, ...], *, here: set[Commit]) -> list[Commit]:
+        return [commit for commit in commits if commit in here or self.ours.has(commit)]
 
     def _is_new(self, found: Snapshot, parents: tuple[Commit, ...]) -> bool:
         """Whether there is anything that the first parent does not have: changes, or a merge to conclude."""
-        return len(parents) > 1 or found.tree != self._tree_of(parents[0])
+        return len(parents) > 1 or found.tree != self.ours.tree_of(parents[0])
 
     def _is_kept_tree(self, tree: str) -> bool:
-        return any(self._tree_of(Commit(self.ours.run("rev-parse", name).line)) == tree for name in self._kept_names())
-
-    def _kept_names(self) -> list[str]:
-        return [*([self.name] if self.ours.reference(self.name) else []), *self._salvages()]
+        kept = (self.ours.reference(name) for name in (self.name, *self._salvages()))
+        return any(self.ours.tree_of(commit) == tree for commit in kept if commit is not None)
 
     def _salvages(self) -> list[str]:
         """Salvage references that the attempt has."""
-        listing = self.ours.run("for-each-ref", "--format=%(refname)", self.name.rsplit("/", 1)[0]).line
-        return [name for name in listing.splitlines() if name.startswith(f"{self.name}.salvage-")]
+        return reference_names(self.ours.git_dir or self.repositories.place.repo_git, f"{self.name}.salvage-")
 
     def _unfinished(self, left: Left, found: Snapshot, git_dir: Path, scratch: Path) -> tuple[str, ...]:
         """Conflicted paths of the merge that nobody has settled."""
@@ -200,7 +208,10 @@ class Homecoming:
                 conflicted |= dict.fromkeys(result.conflicted)
                 content = result.paths_of_kind("CONFLICT (contents)", "CONFLICT (add/add)")
                 without_markers |= dict.fromkeys(path for path in result.conflicted if path not in content)
-        open_ones = unmerged(self.ours, left.admin, scratch)  # of a cherry-pick or a stash, too
+        # of a cherry-pick or a stash, too; an index that is still the one we wrote holds none
+        first = wish.get("start") or wish.get("tip")
+        ours = index_of(self.owner_dir, Commit(str(first)))
+        open_ones = frozenset() if is_same(left.admin, ours) else unmerged(self.ours, left.admin, scratch)
         marked = with_markers(self.ours, found.tree, tuple({*conflicted, *open_ones}))
         if not left.merging:
             return marked
@@ -209,6 +220,8 @@ class Homecoming:
     def _commit(self, tree: str, parents: tuple[Commit, ...], text: str, among: list[str]) -> Commit:
         """A commit of that tree on these parents: the one that an earlier try made, else a new one."""
         for name in among:
+            if self.ours.reference(name) is None:
+                continue
             made = self.ours.ask("rev-parse", "--quiet", f"{name}^{{tree}}", f"{name}^@", name)
             lines = made.line.splitlines()
             if made.status == 0 and lines and lines[:-1] == [tree, *parents]:
@@ -216,16 +229,20 @@ class Homecoming:
         identity = self.ours.with_(env=self.takeover.identity_environment)
         options = [option for parent in parents for option in ("-p", parent)]
         stdin = text.encode("utf-8", "backslashreplace")
-        return Commit(identity.run("commit-tree", tree, *options, "-F", "-", stdin=stdin).line)
+        commit = Commit(identity.run("commit-tree", tree, *options, "-F", "-", stdin=stdin).line)
+        self.ours.born(commit, parents, tree)
+        return commit
 
     def _keep(self, head: Commit) -> None:
         """The attempt's own reference, here and in the user's repository."""
         present = self.ours.reference(self.name)
         if present not in (None, head) and not self.ours.contains(head, present or head):
             self._salvage(present or head)
-        self.ours.run("update-ref", "-m", "orchestrator", self.name, head)
+        if present != head:
+            self.ours.run("update-ref", "-m", "orchestrator", self.name, head)
         make_durable(self.repositories.place.repo_git, self.name, head)
-        show(self.repositories, self.name, head)
+        mark_kept(self.ours, head)
+        self.to_show[self.name] = head
 
     def _salvage(self, commit: Commit) -> None:
         """A salvage reference for a commit, unless it has one."""
@@ -241,7 +258,8 @@ class Homecoming:
             elif self.ours.reference(wanted) is None:
                 raise GitFailed(("update-ref", wanted), answer)
         make_durable(self.repositories.place.repo_git, name, commit)
-        show(self.repositories, name, commit)
+        mark_kept(self.ours, commit)
+        self.to_show[name] = commit
 
     def _salvage_others(self, left: Left, git_dir: Path, scratch: Path, known: set[Commit]) -> None:
         """Branches and stash entries that nothing keeps; what cannot be fetched stays in the attempt's folder."""

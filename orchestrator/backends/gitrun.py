@@ -6,15 +6,21 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
+from orchestrator.backends.references import read_reference
 from orchestrator.core.gitformats import is_commit_id, text_of
 from orchestrator.model.errors import RepositoryError
 from orchestrator.model.ids import Commit
 from orchestrator.model.place import Place
 
+REMEMBERED = 10_000  #: answers about commits, before all are forgotten
 LOCK_PATIENCE_S = 4.0  #: how long a lock of somebody else's git is waited for
+
+T = TypeVar("T")
+_UNKNOWN = object()
 
 #: variables of the user that decide what their configuration and identity are
 _USERS_OWN = ("GIT_CONFIG", "GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_SSH")
@@ -118,6 +124,7 @@ class Git:
     settings: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     umask: int = -1
+    known: dict[tuple[str, ...], Any] | None = None  #: what cannot change any more, where that is remembered
 
     def with_(
         self,
@@ -161,15 +168,65 @@ class Git:
 
     def reference(self, name: str) -> Commit | None:
         """What a reference, by its full name, points at; None when there is none."""
+        if self.git_dir is not None:
+            known, commit = read_reference(self.git_dir, name)
+            if known:
+                return commit
         answer = self.ask("show-ref", "--verify", "--hash", "--", name)
         return Commit(answer.line) if answer.status == 0 and is_commit_id(answer.line) else None
 
     def contains(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is `commit` or an ancestor of it. Raises: GitFailed when one of them is not there."""
-        answer = self.ask("merge-base", "--is-ancestor", ancestor, commit)
-        if answer.status not in (0, 1):
-            raise GitFailed(("merge-base", "--is-ancestor"), answer)
-        return answer.status == 0
+
+        def asked() -> bool:
+            answer = self.ask("merge-base", "--is-ancestor", ancestor, commit)
+            if answer.status not in (0, 1):
+                raise GitFailed(("merge-base", "--is-ancestor"), answer)
+            return answer.status == 0
+
+        if self.known is not None:
+            parents = self.known.get(("parents", commit), ())
+            if commit == ancestor or any(self.known.get(("contains", parent, ancestor)) for parent in parents):
+                self.remember(("contains", commit, ancestor), True)
+        return self.recall(("contains", commit, ancestor), asked)
+
+    def born(self, commit: str, parents: Sequence[str], tree: str) -> None:
+        """Remember of a commit that we have just made what need not be asked for."""
+        self.remember(("has", commit), True)
+        self.remember(("tree", commit), tree)
+        self.remember(("parents", commit), tuple(parents))
+        for parent in parents:
+            self.remember(("contains", commit, parent), True)
+
+    def has(self, commit: str) -> bool:
+        """Whether a commit is there, by its id."""
+        if self.known is not None and ("has", commit) in self.known:
+            return True
+        there = self.ask("cat-file", "-e", f"{commit}^{{commit}}").status == 0
+        if there:
+            self.remember(("has", commit), True)
+        return there
+
+    def tree_of(self, commit: str) -> str:
+        """The tree of a commit, by its id. Raises: GitFailed when it is not there."""
+        return self.recall(("tree", commit), lambda: self.run("rev-parse", "--verify", f"{commit}^{{tree}}").line)
+
+    def recall(self, question: tuple[str, ...], asked: Callable[[], T]) -> T:
+        """The answer to what never changes, asked once where that is remembered."""
+        found = (self.known or {}).get(question, _UNKNOWN)
+        if found is not _UNKNOWN:
+            remembered: T = found
+            return remembered
+        answer = asked()
+        self.remember(question, answer)
+        return answer
+
+    def remember(self, question: tuple[str, ...], answer: object) -> None:
+        """Keep an answer that never changes."""
+        if self.known is not None:
+            if len(self.known) >= REMEMBERED:
+                self.known.clear()
+            self.known[question] = answer
 
     def _environment(self) -> dict[str, str]:
         env = dict(_ALWAYS)
@@ -225,11 +282,12 @@ class Repositories:
     execute: Execute
     inherited: Mapping[str, str]
     umask: int  #: for files that the user will see
+    known: dict[tuple[str, ...], Any] = field(default_factory=dict)  #: of commits in `repo.git`, which never go away
 
     @property
     def ours(self) -> Git:
         """`repo.git`, which no agent's tree points at."""
-        return Git(execute=self.execute, cwd=self.place.state_dir, git_dir=self.place.repo_git)
+        return Git(execute=self.execute, cwd=self.place.state_dir, git_dir=self.place.repo_git, known=self.known)
 
     @property
     def users(self) -> Git:
@@ -261,6 +319,20 @@ class Repositories:
     def small(self, git_dir: Path, tree: Path | None = None) -> Git:
         """A small repository that we have just made; never one that an agent has worked in."""
         return Git(execute=self.execute, cwd=tree or git_dir.parent, git_dir=git_dir, work_tree=tree, umask=self.umask)
+
+    def tags_and_remotes(self) -> dict[str, str]:
+        """Name to object of every tag and remote-tracking branch in `repo.git`, as they were last fetched."""
+        if ("references",) not in self.known:
+            form = "--format=%(objectname) %(refname)"
+            listing = self.ours.run("for-each-ref", form, "refs/tags", "refs/remotes").line
+            lines = (line.partition(" ") for line in listing.splitlines())
+            self.known["references",] = {name: object_id for object_id, _, name in lines if is_commit_id(object_id)}
+        found: dict[str, str] = self.known["references",]
+        return found
+
+    def forget_references(self) -> None:
+        """They have been fetched anew."""
+        self.known.pop(("references",), None)
 
     @property
     def scratch(self) -> Path:

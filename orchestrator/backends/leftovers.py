@@ -17,7 +17,6 @@ from orchestrator.core.gitformats import (
     is_commit_id,
     is_plain_ref,
     packed_refs,
-    paths_of,
     stashed,
     tree_entries,
 )
@@ -143,74 +142,26 @@ def bring_home(repositories: Repositories, git_dir: Path, commit: Commit, scratc
 
 
 def is_kept(ours: Git, commit: Commit) -> bool:
-    """Whether some reference of `repo.git` already leads to this commit."""
+    """Whether some reference of `repo.git` already leads to this commit; what is kept once stays."""
+    if ours.known is not None and ("kept", commit) in ours.known:
+        return True
     answer = ours.ask("rev-list", "--max-count=1", commit, "--not", "--all")
-    return answer.status == 0 and not answer.out
+    kept = answer.status == 0 and not answer.out
+    if kept:
+        mark_kept(ours, commit)
+    return kept
 
 
-# ---- the tree ----
+def mark_kept(ours: Git, commit: Commit) -> None:
+    """Remember that a reference of `repo.git` leads to this commit."""
+    ours.remember(("kept", commit), True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """The tree as git would commit it."""
-
-    tree: str
-    nested: tuple[str, ...]  #: repositories inside it that its commit does not know; not part of `tree`
-    error: str = ""  #: why it is not complete
+# ---- what a person would have to settle ----
 
 
-def snapshot(ours: Git, tree: Path, parent: Commit, ignore: tuple[str, ...], index: Path) -> Snapshot:
-    """Tracked changes and untracked files that are not ignored, through an index of ours.
-
-    Args:
-        ignore: paths that `prepare` put there.
-        index: where the index is made; nothing may be there yet.
-    """
-    # one flush for all new objects instead of one for each
-    git = ours.with_(work_tree=tree, index=index, settings={"core.fsyncMethod": "batch"})
-    git.run("read-tree", parent)
-    excluded = [path.strip("/") for path in ignore]
-    tracked = []
-    for entry in index_entries(git.run("ls-files", "--stage", "-z").out):
-        tracked.append(entry.path)
-        if entry.is_submodule:
-            excluded += _take_submodule(git, tree, entry.path, entry.object_id)
-    untracked = paths_of(git.run("ls-files", "--others", "--exclude-standard", "-z").out)
-    own = tuple(f"{path}/" for path in excluded)
-    # git looks into no repository inside ours, and tells it as a folder
-    nested = tuple(path.rstrip("/") for path in untracked if path.endswith("/") and not path.startswith(own))
-    # `git add` takes the exclusion of a path that `.gitignore` covers as a wish to add it, and fails
-    known = [path for path in excluded if any(f"{one}/".startswith(f"{path}/") for one in (*tracked, *untracked))]
-    specs = [".", *(f":(top,exclude,literal){path}" for path in [*known, *nested])]
-    listed = "\0".join(specs).encode("utf-8", "surrogateescape")
-    added = git.ask("add", "--all", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=listed)
-    written = git.run("write-tree").line
-    return Snapshot(
-        tree=written, nested=nested, error="" if added.status == 0 else added.err.strip() or "git add failed"
-    )
-
-
-def _take_submodule(git: Git, tree: Path, path: str, recorded: str) -> list[str]:
-    """Settle one submodule in the index. Returns: the paths that `git add` must pass over.
-
-    `git add` would run `git status` inside it, under a configuration that the agent could have written.
-    """
-    here = tree / path
-    if here.is_dir() and not here.is_symlink():
-        if not os.path.lexists(here / ".git"):
-            if not any(here.iterdir()):
-                return [path]
-        else:
-            head = _submodule_head(here)
-            if head is not None and head != recorded:
-                git.run("update-index", "--cacheinfo", f"160000,{head},{path}")
-            return [path]
-    git.run("update-index", "-z", "--force-remove", "--stdin", stdin=path.encode("utf-8", "surrogateescape") + b"\0")
-    return []
-
-
-def _submodule_head(here: Path) -> Commit | None:
+def submodule_head(here: Path) -> Commit | None:
+    """The commit that a submodule's folder is at, read as files; None when it is none."""
     git_dir = here / ".git"
     if not git_dir.is_dir():
         kind, _, target = _text(git_dir).partition(":")

@@ -72,6 +72,10 @@ def stop_logging() -> None:
 class _PrivateFile(RotatingFileHandler):
     """A log file that only we can read, from its first moment."""
 
+    def shouldRollover(self, record: logging.LogRecord) -> int:  # noqa: N802 - the name is the standard library's
+        """Whether the file is full; what the line to come is, which would have to be worked out twice, counts not."""
+        return int(self.stream is not None and self.stream.tell() >= self.maxBytes)
+
     def _open(self) -> Any:
         def private(name: str, flags: int) -> int:
             return os.open(name, flags, 0o600)

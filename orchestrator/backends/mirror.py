@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from orchestrator.backends.candidates import make_durable, plan_ref
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
+from orchestrator.backends.leftovers import mark_kept
+from orchestrator.backends.references import reference_names
 from orchestrator.backends.takeover import fetch_users
-from orchestrator.core.gitformats import Checkout, checkouts
+from orchestrator.core.gitformats import Checkout, bytes_of, checkouts
 from orchestrator.model.errors import RepositoryError
 from orchestrator.model.ids import Commit, PlanId
 
+LOOSE_OBJECTS = 100  #: more are kept as a pack, as `git fetch` does
 _TRIES = 5  #: a reference that other programs move too
 
 
@@ -27,6 +33,7 @@ def target_commit(repositories: Repositories, target: str) -> Commit:
         fetch_users(repositories)
         ours = repositories.ours.reference(name)  # it may have moved on while we fetched
     assert ours is not None
+    mark_kept(repositories.ours, ours)
     return ours
 
 
@@ -44,7 +51,7 @@ def begin_branch(repositories: Repositories, plan: PlanId, number: int, target: 
         make_durable(repositories.place.repo_git, begun_name, begun)
     kept = ours.reference(old_name)
     if kept is not None:
-        show(repositories, old_name, kept)
+        show(repositories, {old_name: kept})
     # what landed in this run lies beyond `begun`: only what the last run left is moved
     if tip is None or tip == kept or (tip != begun and ours.contains(begun, tip)):
         ours.run("update-ref", "-m", f"orchestrator {plan}: begin run {number}", name, begun, tip or "")
@@ -52,56 +59,134 @@ def begin_branch(repositories: Repositories, plan: PlanId, number: int, target: 
     return begun, begun
 
 
-def bring_to_users(repositories: Repositories, commit: Commit) -> None:
-    """Put a commit of `repo.git` with all it needs into the user's object store."""
-    repositories.users.run(
-        "fetch",
-        "--quiet",
-        "--no-tags",
-        "--no-write-fetch-head",
-        "--no-recurse-submodules",
-        "--",
-        str(repositories.place.repo_git),
-        commit,
-    )
+def bring_to_users(repositories: Repositories, *commits: Commit) -> None:
+    """Put commits of `repo.git` with all they need into the user's object store.
+
+    Only what no reference of the user's leads to is packed, so the user's store is whole whatever happens meanwhile.
+    """
+    ours, users = repositories.ours, repositories.users
+    there = [commit for commit in _shown_there(repositories) if ours.has(commit)]
+    wanted = [commit for commit in commits if commit not in there]
+    if not wanted:
+        return
+    revisions = "".join(f"{line}\n" for line in (*wanted, "--not", *there))
+    packed = ours.ask("pack-objects", "--revs", "--stdout", "--quiet", "--delta-base-offset", stdin=revisions.encode())
+    if packed.status != 0:
+        raise GitFailed(("pack-objects", "--revs"), packed)
+    count = int.from_bytes(packed.out[8:12], "big")
+    if count > LOOSE_OBJECTS:
+        users.run("index-pack", "--stdin", "--fix-thin", stdin=packed.out)
+    elif count:
+        users.run("unpack-objects", "-q", stdin=packed.out)
 
 
-def show(repositories: Repositories, name: str, commit: Commit) -> None:
-    """Let the user's repository have a reference of ours, under the same name.
+class Waiting:
+    """References that the user's repository is still to be shown; in a file, so that a killed daemon forgets none."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._names: dict[str, Commit] = {}
+
+    @property
+    def names(self) -> dict[str, Commit]:
+        return dict(self._names)
+
+    def add(self, names: Mapping[str, Commit]) -> None:
+        if names:
+            with self._file.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.writelines(f"{commit} {name}\n" for name, commit in names.items())
+            self._names |= names
+
+    def remove(self, names: Mapping[str, Commit]) -> None:
+        """They have been shown."""
+        self._names = {name: commit for name, commit in self._names.items() if names.get(name) != commit}
+        if not self._names:
+            self._file.unlink(missing_ok=True)
+
+    def load(self, ours: Git) -> None:
+        """What an earlier daemon left, where it is still so."""
+        try:
+            lines = self._file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        except FileNotFoundError:
+            return
+        for commit, _, name in (line.partition(" ") for line in lines):
+            if name and ours.reference(name) == commit:
+                self._names[name] = Commit(commit)
+
+
+def show(repositories: Repositories, wanted: Mapping[str, Commit]) -> None:
+    """Let the user's repository have references of ours, under the same names.
 
     What stood there and is kept by nothing else gets a name beside it: after the loss of our state folder, numbers
     begin again, and an older attempt has the same one.
     """
     users = repositories.users
-    present = users.reference(name)
-    if present == commit:
+    present = {name: users.reference(name) for name in wanted}
+    missing = {name: commit for name, commit in wanted.items() if present[name] != commit}
+    if not missing:
         return
-    bring_to_users(repositories, commit)
-    if present is not None:
-        others = ("--not", commit, f"--exclude={name}", "--all")
-        if users.run("rev-list", "--max-count=1", present, *others).out:
-            users.run("update-ref", f"{name}.was-{present[:12]}", present)
-    users.run("update-ref", "-m", "orchestrator", name, commit, present or "0" * len(commit))
+    bring_to_users(repositories, *dict.fromkeys(missing.values()))
+    lines = []
+    for name, commit in missing.items():
+        old = present[name]
+        if old is not None:
+            others = ("--not", commit, f"--exclude={name}", "--all")
+            if users.run("rev-list", "--max-count=1", old, *others).out:
+                lines.append(f"update {name}.was-{old[:12]}\0{old}\0\0")
+        lines.append(f"update {name}\0{commit}\0{old or '0' * len(commit)}\0")
+    update = ("update-ref", "-m", "orchestrator", "-z", "--stdin")
+    answer = users.ask(*update, stdin=bytes_of("".join(lines)))
+    if answer.status != 0:
+        raise GitFailed(("update-ref", *missing), answer)
+
+
+def _shown_there(repositories: Repositories) -> list[Commit]:
+    """Commits that references of the user's lead to, near to what we are going to show there."""
+    users, common = repositories.users, repositories.place.common_dir
+    head = _head_of(common)
+    names = [*reference_names(common, "refs/heads/orchestrator/"), *reference_names(common, "refs/orchestrator/plans/")]
+    near = [users.reference(name) for name in (*names, head) if name.startswith("refs/heads/")]
+    found = list(dict.fromkeys(commit for commit in near if commit is not None))
+    if not found:
+        listing = users.run("for-each-ref", "--format=%(objectname)", "refs/heads").line
+        found = [Commit(line) for line in listing.splitlines()]
+    return found
+
+
+def _head_of(git_dir: Path) -> str:
+    """The branch that a HEAD is on; empty when it is on none."""
+    try:
+        kind, _, name = (git_dir / "HEAD").read_text(errors="surrogateescape").partition(":")
+    except OSError:
+        return ""
+    return name.strip() if kind == "ref" else ""
+
+
+def _worked_on(repositories: Repositories) -> set[str]:
+    """Branches that the user has checked out somewhere."""
+    common = repositories.place.common_dir
+    return {_head_of(git_dir) for git_dir in (common, *sorted((common / "worktrees").glob("*")))}
 
 
 def mirror(repositories: Repositories, plan: PlanId, commit: Commit) -> str:
-    """The plan's branch as `refs/heads/orchestrator/<plan>`; where somebody works on that, as a plain reference."""
+    """The plan's branch as `refs/heads/orchestrator/<plan>`; where somebody works on that, as a plain reference.
+
+    It is shown as it is now: `commit` was its tip once, and it may have moved on.
+    """
     users, branch = repositories.users, f"refs/heads/orchestrator/{plan}"
+    commit = repositories.ours.reference(plan_ref(plan)) or commit
     for _ in range(_TRIES):
         present = users.reference(branch)
         if present == commit:
             return branch
-        if branch in {checkout.branch for checkout in checkouts_of(users)} or not _is_ours(
-            repositories, plan, commit, present
-        ):
-            show(repositories, plan_ref(plan), commit)
-            return plan_ref(plan)
+        if branch in _worked_on(repositories) or not _is_ours(repositories, plan, commit, present):
+            break
         bring_to_users(repositories, commit)
         absent = "0" * len(commit)
         answer = users.ask("update-ref", "-m", f"orchestrator {plan}", branch, commit, present or absent)
         if answer.status != 0 and users.reference(branch) == present:
             raise GitFailed(("update-ref", branch), answer)
-    show(repositories, plan_ref(plan), commit)
+    show(repositories, {plan_ref(plan): commit})
     return plan_ref(plan)
 
 
@@ -110,7 +195,7 @@ def _is_ours(repositories: Repositories, plan: PlanId, commit: Commit, present: 
     ours = repositories.ours
     if present is None:
         return True
-    if ours.ask("cat-file", "-e", f"{present}^{{commit}}").status != 0:
+    if not ours.has(present):
         return False
     if ours.contains(commit, present):
         return True

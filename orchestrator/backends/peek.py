@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.backends.gitrun import Git, Repositories
-from orchestrator.backends.leftovers import Left, Snapshot, look_at, snapshot
+from orchestrator.backends.leftovers import Left, look_at
+from orchestrator.backends.snapshot import Snapshot, snapshot
 from orchestrator.backends.workspaces import marker
 from orchestrator.core.gitformats import alternates_line, is_commit_id, paths_of, shown, stashed
 from orchestrator.model.errors import NothingError, RepositoryError
@@ -49,7 +50,7 @@ class Peek:
             )
         index = self.scratch / "index"
         index.unlink(missing_ok=True)
-        return snapshot(self.git, self.tree, parent, self.ignore, index)
+        return snapshot(self.git, self.tree, parent, self.ignore, index, self.git_dir.parent)
 
     def uncommitted(self, found: Snapshot) -> tuple[str, ...]:
         """Paths that differ from HEAD."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, Lock, to_thread
 
-from orchestrator.backends import candidates, collecting, mirror, publish, trash, workspaces
+from orchestrator.backends import candidates, collecting, mirror, publish, spares, trash, workspaces
 from orchestrator.backends.gitrun import (
     GitAnswer,
     GitCommand,
@@ -46,16 +47,19 @@ def execute(command: GitCommand) -> GitAnswer:
         return GitAnswer(status=128, out=b"", err=f"there is no folder {command.cwd}")
     foreign = [name for name in os.environ if name.startswith("GIT_") and name not in command.env]
     argv = ["env", *(f"--unset={name}" for name in foreign)] if foreign else []
-    with tempfile.TemporaryDirectory() as said, tempfile.TemporaryFile() as stdin:
+    with contextlib.ExitStack() as open_files:
+        said = stdin = None
         if command.outlives:
+            said = open_files.enter_context(tempfile.TemporaryDirectory())
             argv = [*_OUTLIVING, said, *argv]
         if command.stdin is not None:
+            stdin = open_files.enter_context(tempfile.TemporaryFile())
             stdin.write(command.stdin)
             stdin.seek(0)
         try:
             status, out, err = Git(command.cwd).execute(
                 [*argv, "git", *command.args],
-                istream=stdin if command.stdin is not None else None,
+                istream=stdin,
                 with_extended_output=True,
                 with_exceptions=False,
                 stdout_as_string=False,
@@ -69,7 +73,7 @@ def execute(command: GitCommand) -> GitAnswer:
             raise RepositoryError(
                 "git cannot be started", why=str(error), fix="install git 2.39 or newer and put it on your PATH"
             ) from error
-        if command.outlives:
+        if said is not None:
             out = Path(said, "out").read_bytes()
             err = Path(said, "err").read_text(errors="replace")
     return GitAnswer(status=status, out=out, err=err)
@@ -92,6 +96,8 @@ class GitRepository:
             umask=umask,
         )
         self._limiter = CapacityLimiter(AT_ONCE)
+        self._showing = Lock()  #: the user's repository is written by one at a time
+        self._waiting = mirror.Waiting(place.state_dir / "to-show")
         self._takeover: Takeover | None = None
 
     async def facts(self, target: str | None) -> RepoFacts:
@@ -101,9 +107,12 @@ class GitRepository:
         def opened() -> Takeover:
             takeover = read_takeover(self._repositories)
             open_ours(self._repositories, takeover)
+            spares.clear_stale(self._repositories)
+            self._waiting.load(self._repositories.ours)
             return takeover
 
         self._takeover = await self._in_thread(opened)
+        await self.show_kept()
 
     def identity(self) -> dict[str, str]:
         """The user's identity as environment for git, for agents and for us."""
@@ -137,8 +146,10 @@ class GitRepository:
         )
         return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
 
-    async def checkout(self, candidate: CandidateId, commit: Commit) -> Workspace:
-        wanted = workspaces.Wanted(owner=candidate, branch="", tip=commit, target="", start=None, merge=None)
+    async def checkout(self, candidate: CandidateId, commit: Commit, *, keep: Sequence[str] = ()) -> Workspace:
+        wanted = workspaces.Wanted(
+            owner=candidate, branch="", tip=commit, target="", start=None, merge=None, keep=tuple(keep)
+        )
         return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
 
     async def collect(
@@ -153,11 +164,13 @@ class GitRepository:
         ignore: Sequence[str],
         keep_only: bool,
     ) -> Collected:
-        def collected() -> Collected:
+        def collected() -> tuple[Collected, collecting.Homecoming]:
             home = collecting.Homecoming(self._repositories, self._taken(), attempt, ignore=tuple(ignore))
-            return home.collect(workspace, base=base, message=message, trailers=trailers, keep_only=keep_only)
+            return home.collect(workspace, base=base, message=message, trailers=trailers, keep_only=keep_only), home
 
-        return await self._in_thread(collected)
+        found, home = await self._in_thread(collected)
+        self._waiting.add(home.to_show)
+        return found
 
     async def merge_candidate(self, parent: Commit, other: Commit, *, message: str, at: datetime) -> Merged | Conflict:
         return await self._in_thread(
@@ -168,7 +181,36 @@ class GitRepository:
         return await self._in_thread(lambda: candidates.land(self._repositories, plan, new, old))
 
     async def mirror(self, plan: PlanId, commit: Commit) -> str:
-        return await self._in_thread(lambda: mirror.mirror(self._repositories, plan, commit))
+        async with self._showing:
+            await self._show_waiting()
+            return await self._in_thread(lambda: mirror.mirror(self._repositories, plan, commit))
+
+    async def show_kept(self) -> None:
+        async with self._showing:
+            await self._show_waiting()
+
+    async def _show_waiting(self) -> None:
+        wanted = self._waiting.names
+        if wanted:
+            await self._in_thread(lambda: self._show_each(wanted))
+            self._waiting.remove(wanted)
+
+    def _show_each(self, wanted: Mapping[str, Commit]) -> None:
+        """Show them together; where that fails, one by one, so that one bad name stands in nobody's way.
+
+        What cannot be shown is kept in `repo.git` all the same.
+        """
+        import structlog  # slow, and faces that only look import this file
+
+        try:
+            mirror.show(self._repositories, wanted)
+        except RepositoryError:
+            for name, commit in wanted.items():
+                try:
+                    mirror.show(self._repositories, {name: commit})
+                except RepositoryError as error:
+                    log = structlog.get_logger()
+                    log.warning("reference.not_shown", reference=name, commit=commit, error=str(error))
 
     async def publish(self, plan: PlanId, target: str, commit: Commit) -> NotPublished | Moved | None:
         return await self._in_thread(lambda: publish.publish(self._repositories, plan, target, commit))
@@ -176,16 +218,17 @@ class GitRepository:
     async def remove(
         self, plan: PlanId, owner: AttemptId | CandidateId, *, landed: bool, ignore: Sequence[str]
     ) -> tuple[str, ...]:
-        def removed() -> tuple[str, ...]:
-            if owner.rsplit("/", 1)[-1].startswith("~"):
-                workspaces.to_trash(self._repositories, owner)
-                return ()  # a candidate's commit is kept by a reference, and nobody works in its tree
-            home = collecting.Homecoming(self._repositories, self._taken(), AttemptId(owner), ignore=tuple(ignore))
-            salvage = home.salvage()
-            workspaces.to_trash(self._repositories, owner)
-            return salvage
-
-        return await self._in_thread(removed)
+        if owner.rsplit("/", 1)[-1].startswith("~"):
+            # its commit stays in `repo.git`, and nobody works in its tree
+            await self._in_thread(lambda: workspaces.release(self._repositories, owner))
+            return ()
+        home = collecting.Homecoming(self._repositories, self._taken(), AttemptId(owner), ignore=tuple(ignore))
+        salvage = await self._in_thread(home.salvage)
+        self._waiting.add(home.to_show)
+        await self.show_kept()
+        put_away = workspaces.release if landed else workspaces.to_trash
+        await self._in_thread(lambda: put_away(self._repositories, owner))
+        return salvage
 
     async def delete_trash(self, entries: Sequence[str]) -> int:
         return await self._in_thread(lambda: trash.delete(self._repositories.place, entries))

@@ -28,8 +28,11 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # importing `typing` would cost every run some milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NoReturn
 
 LINUX = sys.platform == "linux"
 IN_USE, USED, BROKEN = 3, 4, 70  #: our exit statuses: locked by another; has run before; our bug

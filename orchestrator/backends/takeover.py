@@ -102,18 +102,19 @@ class Takeover:
             ("exclude", self.info_exclude),
             ("attributes", self.info_attributes),
         ):
-            write_whole(info / name, content)
+            write_whole(info / name, content, durable=trusted)
         text = self.configuration(git_dir, trusted=trusted)
-        write_whole(git_dir / "config", text.encode("utf-8", "surrogateescape"))
+        write_whole(git_dir / "config", text.encode("utf-8", "surrogateescape"), durable=trusted)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """A file that is either as before or complete."""
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """A file that is either as before or complete; `durable`: after a power loss too."""
     fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(fd, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     Path(name).replace(path)
 
 
@@ -249,3 +250,4 @@ def fetch_users(repositories: Repositories) -> None:
         "+refs/tags/*:refs/tags/*",
         "+refs/remotes/origin/*:refs/remotes/origin/*",
     )
+    repositories.forget_references()

@@ -18,20 +18,24 @@ def folders(place: Place) -> tuple[Path, ...]:
 
 
 def entries(place: Place) -> tuple[str, ...]:
-    """What lies there, as `PLAN/TREE/NUMBER`, in order."""
+    """What lies there, in order: as `PLAN/TREE/NUMBER`, and trees that were to be used again as `spares/NAME`."""
     found: set[str] = set()
     for top in folders(place):
-        level = [top]
-        for _ in range(3):
-            level = [child for folder in level for child in _children(folder)]
-        found |= {str(path.relative_to(top)) for path in level}
+        for above in (tree for plan in _children(top) for tree in _children(plan)):
+            inside = [above] if _is_spare(above) else _children(above)
+            found |= {str(path.relative_to(top)) for path in inside}
     return tuple(sorted(found))
+
+
+def _is_spare(folder: Path) -> bool:
+    return folder.parent.name == "spares" and not folder.joinpath("1").is_dir()
 
 
 def parts(place: Place, entry: str) -> tuple[Path, ...]:
     """The folders of one entry. Raises: RepositoryError for a name that leads out of the trash."""
     names = entry.split("/")
-    if len(names) != 3 or any(name in {"", ".", ".."} or "\0" in name for name in names):
+    whole = len(names) == 3 or (len(names) == 2 and names[0] == "spares")
+    if not whole or any(name in {"", ".", ".."} or "\0" in name for name in names):
         raise RepositoryError(
             f"'{entry}' is nothing in the trash",
             why="entries are named PLAN/TREE/NUMBER",
@@ -59,7 +63,7 @@ def delete(place: Place, wanted: Sequence[str]) -> int:
             _open_up(folder)
             shutil.rmtree(folder)
             freed += size
-            for above in (folder.parent, folder.parent.parent):
+            for above in tuple(folder.parents)[: entry.count("/")]:
                 try:
                     above.rmdir()
                 except OSError:

@@ -23,12 +23,17 @@ class Folder:
     path: Path
     made_by_us: bool  #: its repository carries our mark
     in_trash: bool = False
+    is_spare: bool = False
 
 
 def folders(place: Place, plans: frozenset[str]) -> Iterator[Folder]:
     """Every tree, those of plans first. A folder of somebody else is told as one, whatever is in it."""
     for above in _folders_in(place.worktrees):
         if above == place.trash:
+            continue
+        if above == place.spares:
+            for spare in _folders_in(above):
+                yield Folder(name=f"{above.name}/{spare.name}", path=spare, made_by_us=True, is_spare=True)
             continue
         inside = [] if (above / ".git").exists() else _folders_in(above)
         names = {tree: f"{above.name}/{tree.name}" for tree in inside}
@@ -46,7 +51,7 @@ def size_of(place: Place, folder: Folder) -> int:
     """The bytes of a tree with its repository; what it borrows from ours is not counted."""
     if folder.in_trash:
         return sum(trash.size_of(part) for part in trash.parts(place, folder.name))
-    own = place.git_dir(folder.name) if folder.made_by_us else None
+    own = place.git_dir(folder.name) if folder.made_by_us and not folder.is_spare else None
     return trash.size_of(folder.path) + (trash.size_of(own) if own and own.is_dir() else 0)
 
 

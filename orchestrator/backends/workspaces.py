@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
+from orchestrator.backends import spares
+from orchestrator.backends.gitrun import Git, GitFailed, Repositories
+from orchestrator.backends.process import boot_id
+from orchestrator.backends.snapshot import keep_index
 from orchestrator.backends.takeover import Takeover, write_whole
 from orchestrator.core.gitformats import alternates_line, is_commit_id, listed_settings, packed_refs_text, tree_entries
 from orchestrator.model.attempt import Workspace
@@ -27,6 +31,7 @@ class Wanted:
     target: str
     start: Commit | None
     merge: Commit | None
+    keep: tuple[str, ...] = ()  #: what a check may leave for the next one
 
     @property
     def first(self) -> Commit:
@@ -50,16 +55,54 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     _make_git_dir(repositories, takeover, wanted, git_dir)
     for folder in (place.worktrees, tree.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    git = repositories.small(git_dir)
-    how = ["-b", wanted.branch.removeprefix("refs/heads/")] if wanted.branch else ["--detach"]
-    git.run("worktree", "add", "--quiet", "--no-checkout", *how, "--", str(tree), wanted.first)
-    in_tree = repositories.small(git_dir_of(tree) or git_dir, tree)
-    in_tree.run("reset", "--quiet", "--hard", wanted.first)
+    in_tree = _check_out(repositories, wanted, git_dir, tree)
     _fill_submodules(repositories, in_tree, wanted.first)
     if wanted.other is not None:
         _merge(in_tree, wanted.other, _called(repositories.small(git_dir), wanted, wanted.other))
-    write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode())
+    write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode(), durable=False)
     return workspace
+
+
+def release(repositories: Repositories, owner: AttemptId | CandidateId) -> None:
+    """Nobody needs this tree any more, and what it holds is kept: it is used again if it can be, else put away."""
+    place = repositories.place
+    made = marker(place.git_dir(owner))
+    first = made.get("start") or made.get("tip")
+    kind = spares.Kind.ATTEMPT if made.get("branch") else spares.Kind.CHECK
+    if isinstance(first, str) and is_commit_id(first):
+        with contextlib.suppress(OSError):
+            spares.give(repositories, owner, kind, Commit(first))
+    to_trash(repositories, owner)
+
+
+def _check_out(repositories: Repositories, wanted: Wanted, git_dir: Path, tree: Path) -> Git:
+    """The worktree at its first commit, linked to its repository: a spare one where there is one, else from nothing.
+
+    The link is the files that `git worktree add` writes.
+    """
+    admin = git_dir / "worktrees" / tree.name
+    admin.mkdir(parents=True)
+    head = f"ref: {wanted.branch}" if wanted.branch else wanted.first
+    for name, text in (("HEAD", head), ("commondir", "../.."), ("gitdir", str(tree / ".git"))):
+        (admin / name).write_text(f"{text}\n", errors="surrogateescape")
+    if wanted.branch:
+        branch = git_dir / wanted.branch
+        branch.parent.mkdir(parents=True, exist_ok=True)
+        branch.write_text(f"{wanted.first}\n")
+    in_tree = repositories.small(admin, tree)
+    kind = spares.Kind.ATTEMPT if wanted.branch else spares.Kind.CHECK
+    try:
+        is_spare = spares.take(repositories, kind, tree, admin / "index", wanted.keep)
+    except (OSError, GitFailed):
+        spares.to_trash(repositories, tree)
+        (admin / "index").unlink(missing_ok=True)
+        is_spare = False
+    if not is_spare:
+        tree.mkdir()
+    (tree / ".git").write_text(f"gitdir: {admin}\n", errors="surrogateescape")
+    in_tree.run("read-tree", "--reset", "-u", wanted.first)
+    keep_index(admin / "index", repositories.place.owner_dir(wanted.owner), wanted.first)
+    return in_tree
 
 
 def marker(git_dir: Path) -> dict[str, object]:
@@ -72,7 +115,8 @@ def marker(git_dir: Path) -> dict[str, object]:
 
 
 def _wish(wanted: Wanted) -> dict[str, object]:
-    return {name: value for name, value in asdict(wanted).items() if name != "target"}
+    said = {name: value for name, value in asdict(wanted).items() if name not in {"target", "keep"}}
+    return said | {"boot_id": boot_id()}  # after a power loss its files may be anything
 
 
 def _make_git_dir(repositories: Repositories, takeover: Takeover, wanted: Wanted, git_dir: Path) -> None:
@@ -84,12 +128,7 @@ def _make_git_dir(repositories: Repositories, takeover: Takeover, wanted: Wanted
     (git_dir / "objects/info/alternates").write_text(objects, errors="surrogateescape")
     if (ours / "shallow").exists():
         (git_dir / "shallow").write_bytes((ours / "shallow").read_bytes())
-    refs = {}
-    listing = repositories.ours.run("for-each-ref", "--format=%(objectname) %(refname)", "refs/tags", "refs/remotes")
-    for line in listing.line.splitlines():
-        object_id, _, name = line.partition(" ")
-        if is_commit_id(object_id):
-            refs[name] = object_id
+    refs = dict(repositories.tags_and_remotes())
     if wanted.target:
         commit = repositories.ours.reference(f"refs/heads/{wanted.target}")
         if commit is not None:

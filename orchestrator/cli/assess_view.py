@@ -224,6 +224,7 @@ def limit_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
         ("limits", "; ".join([f"{plan.parallel} at once", *(f"{n} x {name}" for name, n in plan.resources.items())])),
         ("checks", checks or "none: nothing is tested before it lands"),
         ("every tree gets", "; ".join(prepared)),
+        ("checks keep", ", ".join(plan.keep)),
         ("protected", "" if plan.protected.is_empty else f"{files_word(plan.protected)} (changes need your yes)"),
         ("git settings", "; ".join(f"{k}={v}" for k, v in (found.git_config or {}).items())),
     ]

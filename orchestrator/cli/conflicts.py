@@ -91,6 +91,9 @@ def abort(session: Session, task: ConflictArgument) -> Answer:
     item = _find(session, task)
     asked = ask_daemon(session, "give_back", item=item.id, done="")
     event = _wait(session, item, asked.data["seq"], {"by_hand_ended", "item_withdrawn"})
+    if item.by_hand is not None and event.type == "by_hand_ended":
+        # what was kept is shown in the person's repository before the tree goes
+        _wait(session, item, event.seq, {"tree_removed", "effect_abandoned"}, owner=item.by_hand)
     salvage = [str(name) for name in event.data.get("salvage", ())]
 
     def page() -> Iterable[RenderableType]:
@@ -179,18 +182,27 @@ def _until(session: Session, item_id: str, holds: Callable[[Item], bool]) -> Ite
         session.wait(EVERY_S)
 
 
-def _wait(session: Session, item: Item, after: int, types: set[str]) -> Stored:
-    """The first of these events about an item. Raises: NoDaemonError when nobody is left to bring it."""
+def _wait(session: Session, item: Item, after: int, types: set[str], *, owner: str = "") -> Stored:
+    """The first of these events about an item, or about an owner's tree.
+
+    Raises: NoDaemonError when nobody is left to bring it.
+    """
     gone, reader = 0, session.ledger()
     while True:
-        for event in reader.events(after_seq=after, plan=item.plan_id):
+        for event in reader.events(after_seq=after):
             after = event.seq
-            if event.type in types and event.data.get("item_id") == item.id:
+            if event.type in types and (
+                _is_about_tree(event, owner) if owner else event.data.get("item_id") == item.id
+            ):
                 return event
         gone = gone + 1 if session.daemon_pid() is None else 0
         if gone > GONE_AFTER:
             raise _left()
         session.wait(EVERY_S)
+
+
+def _is_about_tree(event: Stored, owner: str) -> bool:
+    return event.data.get("owner") == owner or str(event.data.get("key", "")).startswith(f"{owner}/")
 
 
 def _left() -> OrchestratorError:

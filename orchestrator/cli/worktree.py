@@ -48,7 +48,7 @@ def info(session: Session, tree: TreeArgument) -> Answer:
     found, plans, tasks = _trees(session, look=False)
     name = _named(session, tree, found, tasks).name
     view = next(one for one in _trees(session)[0] if one.name == name)
-    if view.kind in {TreeKind.TRASH, TreeKind.UNKNOWN}:
+    if view.kind in {TreeKind.SPARE, TreeKind.TRASH, TreeKind.UNKNOWN}:
         return Answer(data={"tree": tree_data(view), "holds": None}, page=lambda: _about(session, view))
     prepared = next((one.prepared for one in plans if one.name == view.plan), ())
     holds = session.sight().tree_holds(session.place_of_trees(), view, prepared)

@@ -329,7 +329,8 @@ def candidate_landed(draft: Draft, fact: CandidateLanded) -> None:
         mine = plan.attempts[attempt].by_hand if attempt else None
         draft.record(Landed(plan_id=plan.id, task_id=candidate.task_id, candidate_id=candidate.id, commit=fact.commit))
         if attempt is not None and not (mine and mine.keep):
-            draft.ask(RemoveTree(plan_id=plan.id, owner=attempt, landed=True))
+            # a person may still have a shell or an editor in theirs, so it is not for others to use again
+            draft.ask(RemoveTree(plan_id=plan.id, owner=attempt, landed=mine is None))
     else:
         draft.record(Synced(plan_id=plan.id, candidate_id=candidate.id, commit=fact.commit, target=candidate.other))
     draft.ask(

@@ -99,6 +99,48 @@ def index_entries(data: bytes) -> tuple[Entry, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedPaths:
+    """What differs between an index and its worktree."""
+
+    changed: tuple[str, ...]  #: in the index; changed or gone
+    others: tuple[str, ...]  #: not in the index; a repository of its own ends with `/`
+
+
+def marked_paths(data: bytes, passed_over: Iterable[str]) -> MarkedPaths:
+    """`ls-files -z -t --modified --deleted --others`, without those below `passed_over`."""
+    skipped = {path.strip("/") for path in passed_over}
+    changed: dict[str, None] = {}
+    others: dict[str, None] = {}
+    for field in paths_of(data):
+        tag, path = field[:1], field[2:]
+        parts = path.rstrip("/").split("/")
+        if skipped and any("/".join(parts[:length]) in skipped for length in range(1, len(parts) + 1)):
+            continue
+        (others if tag == "?" else changed)[path] = None
+    return MarkedPaths(changed=tuple(changed), others=tuple(others))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One path that differs between two commits."""
+
+    path: str
+    is_new: bool  #: it was not there before
+    is_submodule: bool  #: afterwards
+    object_id: str  #: afterwards
+
+
+def raw_changes(data: bytes) -> tuple[Change, ...]:
+    """Changes from `diff-tree -r --no-renames --raw --no-abbrev -z`."""
+    fields = text_of(data).split("\0")
+    found = []
+    for row, path in zip(fields[::2], fields[1::2], strict=False):
+        _, mode, _, object_id, status = row.split(" ")
+        found.append(Change(path=path, is_new=status == "A", is_submodule=mode == "160000", object_id=object_id))
+    return tuple(found)
+
+
 def directories_of(paths: Iterable[str]) -> frozenset[str]:
     """Every directory that the paths imply."""
     found: set[str] = set()
@@ -233,7 +275,7 @@ def checkouts(data: bytes) -> tuple[Checkout, ...]:
 def packed_refs(text: str) -> dict[str, str]:
     """`packed-refs` -> name to object id; peeled lines and the header are passed over."""
     found = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line[:1] not in {"#", "^", ""}:
             object_id, _, name = line.partition(" ")
             if is_commit_id(object_id) and is_plain_ref(name):

@@ -136,6 +136,7 @@ def resolve_plan(
     if not written.tasks and not findings.is_broken(("tasks",)):
         why = "there would be nothing to do"
         findings.report(("tasks",), "no_tasks", "the plan has no tasks", why, "list at least one below `tasks:`")
+    keep = written.keep if written.keep is not None else shared.keep
     protected = written.protected if written.protected is not None else shared.protected
     plan = Plan(
         name=name,
@@ -144,6 +145,7 @@ def resolve_plan(
         parallel=limit,
         checks=checks,
         prepare=_prepare(findings, written.prepare or shared.prepare or PrepareTable()),
+        keep=tuple(dict.fromkeys(keep or ())),
         protected=file_set(protected or (), facts.directories),
         resources={**shared.resources, **written.resources},
         agents=tuple(crew.specs.values()),

@@ -125,7 +125,6 @@ Checks = Annotated["list[CheckTable]", BeforeValidator(_checks)]
 Waits = Annotated[list[Length], BeforeValidator(_backoff)]
 AgentName = Annotated[str, AfterValidator(check_agent)]
 Review = Annotated[Literal["none"], BeforeValidator(_review), WithJsonSchema({"enum": ["none"]})]
-Keep = Annotated[list[RepoPath], _nothing("keep", "remove it; every check gets a fresh tree")]
 Agents = dict[Annotated[Id, AfterValidator(_agent_name)], "AgentTable"]
 Resources = dict[Label, Annotated[int, BeforeValidator(_capacity), Field(ge=1)]]
 
@@ -233,7 +232,9 @@ class SharedTables(PlanPart):
 
     checks: Checks | None = Field(default=None, description="The gate. To have none, write `none`.")
     prepare: PrepareTable | None = Field(default=None, description="What every fresh tree gets before it is used.")
-    keep: Keep | None = Field(default=None, description="Not available yet.")
+    keep: list[RepoPath] | None = Field(
+        default=None, description="Paths that stay in a check's tree when it is cleaned for the next check."
+    )
     protected: Patterns | None = Field(default=None, description="Changing these needs a person's yes.")
     resources: Resources = Field(default_factory=dict, description="How many tasks may use a shared thing at once.")
     agents: Agents = Field(default_factory=dict, description="The agent programs, by name.")

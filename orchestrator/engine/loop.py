@@ -178,8 +178,8 @@ class Loop:
         except OrchestratorError as error:
             return await self._not_recorded(taken, error)
         self.state = state
-        for event in outcome.events:
-            _log_event(event)
+        if outcome.events:
+            _log_events(outcome.events)
         self._begin(tasks, outcome.effects)
         self._watch_new(tasks)
         for delivery in taken:
@@ -215,6 +215,7 @@ class Loop:
         try:
             fact = await self._performer.perform(effect)
             await self._deliver(fact, effect.key)
+            await self._performer.afterwards(effect)
         finally:
             self.under_way -= 1
 
@@ -258,8 +259,10 @@ class Loop:
                 await anyio.sleep(PAUSE_S)
 
 
-def _log_event(event: Event) -> None:
-    facts = {
-        name: getattr(event, name) for name in ("plan_id", "task_id", "attempt_id", "token") if hasattr(event, name)
-    }
-    log.info(wire_name(type(event)), **facts)
+def _log_events(events: list[Event]) -> None:
+    bound = log.bind()  # made once: the logger behind `log` is looked up at every call
+    for event in events:
+        facts = {
+            name: getattr(event, name) for name in ("plan_id", "task_id", "attempt_id", "token") if hasattr(event, name)
+        }
+        bound.info(wire_name(type(event)), **facts)

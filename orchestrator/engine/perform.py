@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+import anyio
 import structlog
 
 from orchestrator.core.briefing import briefing_for, commit_message, trailers
@@ -73,6 +74,7 @@ from orchestrator.wire import dump
 
 log = structlog.get_logger()
 
+SHOW_PAUSE_S = 0.2
 PREPARE_TIMEOUT = timedelta(minutes=30)  #: of one prepare step
 
 
@@ -110,6 +112,16 @@ class Performer:
         except Exception as error:
             log.exception("effect.failed", effect=effect.key)
             return failed(effect, f"{type(error).__name__}: {error}")
+
+    async def afterwards(self, effect: Effect) -> None:
+        """What nobody waits for: an attempt's work is shown in the user's repository, several together if may be."""
+        if isinstance(effect, CollectWork):
+            if not effect.keep_only:
+                await anyio.sleep(SHOW_PAUSE_S)  # if it lands meanwhile, that takes it along
+            try:
+                await self._repository.show_kept()
+            except OrchestratorError as error:
+                log.warning("effect.refused", effect=effect.key, error=str(error))
 
     async def _do(self, effect: Effect) -> Fact:
         match effect:
@@ -319,7 +331,7 @@ class Performer:
             return CandidateConflicted(candidate_id=candidate.id, paths=merged.paths, detail=merged.detail)
         path = ""
         if candidate_steps(plan, candidate):
-            tree = await self._repository.checkout(candidate.id, merged.commit)
+            tree = await self._repository.checkout(candidate.id, merged.commit, keep=plan.plan.keep)
             prepare = plan.plan.prepare
             await self._preparer.prepare(tree.path, tree.git_dir, prepare.copy, prepare.link)
             path = tree.path

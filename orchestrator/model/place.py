@@ -38,6 +38,11 @@ class Place:
     def trash(self) -> Path:
         return self.worktrees / ".trash"
 
+    @property
+    def spares(self) -> Path:
+        """Trees that wait to be used again."""
+        return self.worktrees / ".spare"
+
     def owner_dir(self, owner: AttemptId | CandidateId | str) -> Path:
         """The folder of an attempt or candidate: its small repository `git` and its run folders."""
         return self.state_dir / "attempts" / owner

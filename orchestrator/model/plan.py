@@ -147,6 +147,7 @@ class Plan:
     parallel: int = 4
     checks: tuple[Check, ...] = ()  #: empty only when the plan says `checks: none`
     prepare: Prepare = field(default_factory=Prepare)
+    keep: tuple[str, ...] = ()  #: paths in a check's tree that the next check may find as they were left
     protected: FileSet = NOTHING
     resources: dict[str, int] = field(default_factory=dict)  #: capacity of shared things; others have 1
     agents: tuple[AgentSpec, ...] = ()

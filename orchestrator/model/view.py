@@ -92,6 +92,7 @@ class TreeKind(StrEnum):
     ATTEMPT = "attempt"
     BY_HAND = "by_hand"  #: of a person who resolves a conflict
     CHECK = "check"  #: a candidate's checkout
+    SPARE = "spare"  #: waits to be used again
     TRASH = "trash"
     UNKNOWN = "unknown"  #: not ours, and never touched
 

@@ -159,7 +159,7 @@ class Desk:
         keep_only: bool = False,
         message: str = "what the agent did",
     ) -> Collected:
-        return await self.repository.collect(
+        found = await self.repository.collect(
             workspace,
             PLAN,
             self.id_of(workspace),
@@ -169,6 +169,8 @@ class Desk:
             ignore=ignore,
             keep_only=keep_only,
         )
+        await self.repository.show_kept()
+        return found
 
     async def remove(self, workspace: Workspace, *, ignore: tuple[str, ...] = ()) -> tuple[str, ...]:
         return await self.repository.remove(PLAN, self.id_of(workspace), landed=False, ignore=ignore)

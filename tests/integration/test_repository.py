@@ -472,7 +472,7 @@ async def test_a_candidate_has_both_parents_the_users_name_and_always_the_same_i
     assert first == second
     told = desk.user.ours("log", "-1", "--format=%P|%an|%ce|%at|%B", first.commit)
     assert told.startswith(f"{desk.tip} {head}|Ada Löve|ada@example.org|{int(AT.timestamp())}|merge it\n\nTask: task")
-    assert desk.user.ours("rev-parse", f"refs/candidates/{first.commit}") == first.commit
+    assert desk.user.ours("rev-parse", f"{first.commit}^{{tree}}") == first.tree
 
 
 CONFLICTS = [

@@ -220,7 +220,8 @@ def test_a_daemon_that_goes_away_meanwhile_is_said_to_be_gone(world: Seeing, led
 def test_giving_back_names_what_is_kept(world: Seeing, ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     ledger.items[0] = taken(ledger.items[0])
     event = an_event(9, "by_hand_ended", "api", item_id="i4", why="given back", salvage=["refs/orchestrator/x"])
-    world.on_act = lambda: ledger.stored.append(event)
+    removed = an_event(10, "tree_removed", owner="auth/api-2", salvage=[])
+    world.on_act = lambda: ledger.stored.extend((event, removed))
     assert run(world, "conflicts", "abort", "i4") == 0
     assert "git show refs/orchestrator/x" in capsys.readouterr().out
 

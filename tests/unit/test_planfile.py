@@ -399,7 +399,7 @@ def test_the_execution_settings_become_part_of_the_plan() -> None:
         ({"agents": {"x": {"adapter": "command"}}}, "missing_key"),
         ({"checks": [{"name": "t", "run": "make"}]}, "bad_run"),
         ({"checks": [{"name": "t", "run": ["a"]}, {"name": "T", "run": ["a"]}]}, "duplicate_check"),
-        ({"keep": ["x"]}, "not_available"),
+        ({"keep": ["../x"]}, "bad_path"),
         ({"protected": ["../x"]}, "bad_pattern"),
         ({"resources": {"db": 2}}, "not_available"),
         ({"defaults": {"timeout": 5}}, "bad_duration"),

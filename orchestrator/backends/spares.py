@@ -1,0 +1,165 @@
+"""Trees that are used again: checking out all files of a large repository is most of what an attempt costs.
+
+A tree is given here only when its run has ended, no process of it lives, and what it holds is landed or salvaged. Who
+takes it gives it a new name and a new repository. What is not in git's index is moved away first, and every file that
+anything was done to since we ourselves wrote it is written anew, whatever it says now.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from enum import StrEnum
+from pathlib import Path
+
+from orchestrator.backends.gitrun import Git, Repositories
+from orchestrator.backends.process import boot_id
+from orchestrator.backends.snapshot import has_submodules, index_of
+from orchestrator.core.gitformats import paths_of
+from orchestrator.model.ids import AttemptId, CandidateId, Commit
+
+MOST = 8  #: trees of one kind that wait to be used again
+NOTE = "spare.json"
+
+
+class Kind(StrEnum):
+    """Whose trees they were: what a check leaves in `keep` must not reach an agent, and the other way round."""
+
+    ATTEMPT = "attempt"
+    CHECK = "check"
+
+
+def give(repositories: Repositories, owner: AttemptId | CandidateId, kind: Kind, commit: Commit) -> bool:
+    """Keep an owner's tree for another. Returns: whether it was taken; else it is where it was.
+
+    Args:
+        commit: what the tree was made as; the index of that moment is kept in the owner's folder.
+    """
+    place = repositories.place
+    tree, index = place.worktree(owner), index_of(place.owner_dir(owner), commit)
+    if tree.is_symlink() or not tree.is_dir() or not index.is_file() or has_submodules(index) or not boot_id():
+        return False
+    if len(_all(place.spares, kind)) >= MOST:
+        return False
+    fresh = place.spares / f".new-{owner.replace('/', '+')}"
+    fresh.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(index, fresh / "index")
+    (fresh / NOTE).write_text(json.dumps({"kind": kind, "owner": owner, "boot_id": boot_id()}))
+    tree.rename(fresh / "tree")
+    number = 1
+    while (to := place.spares / f"{kind}-{number}").exists():
+        number += 1
+    fresh.rename(to)
+    return True
+
+
+def take(repositories: Repositories, kind: Kind, tree: Path, index: Path, keep: tuple[str, ...]) -> bool:
+    """Make a spare tree the one at `tree`, with its index at `index`, free of everything that git does not know there.
+
+    Args:
+        keep: paths that stay, of a check's tree.
+
+    Returns: whether there was one.
+    """
+    place = repositories.place
+    for spare in _all(place.spares, kind):
+        claimed = spare.with_name(f".taken-{spare.name}")
+        try:
+            spare.rename(claimed)
+        except OSError:
+            continue  # somebody else was faster
+        note = _note(claimed)
+        if note.get("boot_id") != boot_id() or not (claimed / "tree").is_dir():
+            to_trash(repositories, claimed)
+            continue
+        (claimed / "tree").rename(tree)
+        shutil.copy2(claimed / "index", index)
+        shutil.rmtree(claimed)
+        away = None if kind is Kind.CHECK else place.trash / str(note.get("owner", "unknown"))
+        kept = {tuple(Path(path).parts) for path in keep}
+        _clear(repositories.small(index.parent, tree).with_(index=index), tree, kept, away)
+        _doubt(tree, (), kept, index.stat().st_mtime_ns, 0o777 & ~repositories.umask)
+        return True
+    return False
+
+
+def clear_stale(repositories: Repositories) -> None:
+    """At the start of a daemon: what was being given or taken, and trees of another boot, are used no more."""
+    spares = repositories.place.spares
+    if not spares.is_dir():
+        return
+    for folder in sorted(spares.iterdir()):
+        if folder.name.startswith(".") or not boot_id() or _note(folder).get("boot_id") != boot_id():
+            to_trash(repositories, folder)
+
+
+def to_trash(repositories: Repositories, folder: Path) -> None:
+    """Put a spare tree where nothing is used again."""
+    _move(folder, repositories.place.trash / "spares" / folder.name.lstrip("."))
+
+
+def _all(spares: Path, kind: Kind) -> list[Path]:
+    try:
+        return sorted(path for path in spares.iterdir() if path.name.startswith(f"{kind}-"))
+    except FileNotFoundError:
+        return []
+
+
+def _note(folder: Path) -> dict[str, object]:
+    try:
+        found = json.loads((folder / NOTE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _doubt(tree: Path, parts: tuple[str, ...], kept: set[tuple[str, ...]], since_ns: int, folder_mode: int) -> None:
+    """Remove every file that anything was done to since its index was written, for git to write it anew.
+
+    git alone looks at whole seconds, and not at permissions or at other names of the same file.
+    """
+    with os.scandir(tree.joinpath(*parts)) as entries:
+        for entry in entries:
+            here = (*parts, entry.name)
+            if here in kept or here == (".git",):
+                continue
+            info = entry.stat(follow_symlinks=False)
+            if entry.is_dir(follow_symlinks=False):
+                if stat.S_IMODE(info.st_mode) != folder_mode:
+                    os.chmod(entry.path, folder_mode)
+                _doubt(tree, here, kept, since_ns, folder_mode)
+            elif info.st_ctime_ns >= since_ns:
+                os.unlink(entry.path)
+
+
+def _clear(git: Git, tree: Path, kept: set[tuple[str, ...]], away: Path | None) -> None:
+    """Take out of the tree what its index does not know. `away`: where it goes; None: nobody's work, it is deleted."""
+    for listed in paths_of(git.run("ls-files", "-z", "--others", "--directory").out):
+        _clear_one(tree, tuple(Path(listed).parts), kept, away)
+
+
+def _clear_one(tree: Path, parts: tuple[str, ...], kept: set[tuple[str, ...]], away: Path | None) -> None:
+    path = tree.joinpath(*parts)
+    if any(parts[: len(one)] == one for one in kept):
+        return
+    if any(one[: len(parts)] == parts for one in kept) and path.is_dir() and not path.is_symlink():
+        for child in sorted(path.iterdir()):
+            _clear_one(tree, (*parts, child.name), kept, away)
+    elif away is not None:
+        _move(path, away / "beside" / Path(*parts))
+    elif path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _move(path: Path, to: Path) -> None:
+    """Rename, under the first name like that which is free."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    free, number = to, 1
+    while free.exists() or free.is_symlink():
+        number += 1
+        free = to.with_name(f"{to.name}.{number}")
+    path.rename(free)
