@@ -187,11 +187,13 @@ def to_trash(repositories: Repositories, owner: AttemptId | CandidateId) -> None
     if not os.path.lexists(tree) and not os.path.lexists(git_dir):
         return
     folder = _numbered(place.trash / owner)
-    if os.path.lexists(tree):
+    with contextlib.suppress(FileNotFoundError):  # a person may have asked for it just when it goes of its own accord
         tree.rename(folder / "tree")
     if os.path.lexists(git_dir):
         try:
             git_dir.rename(folder / "git")
+        except FileNotFoundError:
+            return
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise

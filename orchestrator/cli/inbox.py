@@ -227,6 +227,11 @@ def item_page(session: Session, item: Item, *, commands: bool = True) -> Iterabl
     if not item.is_open:
         yield cell(str(_closed(item)))
         return
+    if item.by_hand is not None:
+        name = conflicts.called(item)
+        yield cell(f"When it is resolved: {session.command_line('conflicts', 'done', name)}")
+        yield cell(f"To decide otherwise: {session.command_line('conflicts', 'abort', name)}")
+        return
     choices = [
         [cell(f"{number}.", "dim"), cell(option.id, "bold"), cell(option.label), cell(option.effect, "dim")]
         for number, option in enumerate(item.options, 1)

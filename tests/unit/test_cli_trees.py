@@ -236,6 +236,8 @@ def test_the_inbox_says_that_it_is_being_resolved(
     said = capsys.readouterr().out
     assert f"being resolved by ada in {HERE} since" in said
     assert "not resolved yet: x" in said
+    assert "conflicts done api" in said
+    assert "drop" not in said, "no other answer is taken meanwhile"
 
 
 @pytest.mark.parametrize(
