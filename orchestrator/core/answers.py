@@ -166,7 +166,7 @@ def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact:
                     plan_id=plan.id,
                     task_id=task_id,
                     failure=None,
-                    findings=(f"conflict: {item.context}", *said),
+                    findings=(f"{item.trigger or 'conflict'}: {item.context}", *said),
                     resume_from=task.hand_off.head,
                 )
             )

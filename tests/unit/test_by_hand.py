@@ -279,6 +279,21 @@ def test_red_checks_on_what_a_person_resolved_go_back_to_the_person() -> None:
     assert world.plan_run.phase is PlanPhase.PUBLISHED
 
 
+def test_an_agent_may_go_on_from_what_a_person_resolved() -> None:
+    world = with_conflict()
+    exits = [CRASH, OK]
+    world.check = lambda task, name: exits.pop(0) if task == "two" else OK
+    hand_in(world.answer_item("by_hand").run())
+    made: list[MakeWorkspace] = []
+    world.hold = lambda effect: bool(isinstance(effect, MakeWorkspace) and made.append(effect))
+    world.answer_item("send_back").run()
+    assert made[0].start == "head-p/two-2"
+    assert world.task("two").findings[0].startswith("checks_red: ")
+    world.hold = lambda _: False
+    world.todo.append(made[0])
+    assert world.run().plan_run.phase is PlanPhase.PUBLISHED
+
+
 def test_a_later_conflict_of_what_was_resolved_is_asked_about_anew() -> None:
     world = with_conflict()
     world.conflicts["two"] = [("src/two.py",)]
