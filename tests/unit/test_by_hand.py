@@ -20,6 +20,7 @@ from orchestrator.model.event import (
     Landed,
     LeaseEnded,
     LeaseGranted,
+    SentBack,
     Synced,
     TrashEmptied,
 )
@@ -56,6 +57,19 @@ def with_sync_conflict(*tasks: Any) -> World:
     return world.release_held().run()
 
 
+def watched(world: World, *kinds: type) -> list[Any]:
+    """Every effect of these kinds from here on."""
+    seen: list[Any] = []
+
+    def watch(effect: Any) -> bool:
+        if isinstance(effect, kinds):
+            seen.append(effect)
+        return False
+
+    world.hold = watch
+    return seen
+
+
 def the_item(world: World) -> Item:
     return next(item for item in world.inbox() if item.kind is ItemKind.CONFLICT)
 
@@ -79,14 +93,10 @@ def as_rebuilt(world: World) -> World:
 def test_a_conflict_is_taken_on_by_hand_and_lands_through_the_gate() -> None:
     world = with_conflict()
     head, tip = world.task("two").hand_off, world.plan_run.tip
-    made: list[MakeWorkspace] = []
-    world.hold = lambda effect: bool(isinstance(effect, MakeWorkspace) and made.append(effect))
+    made = watched(world, MakeWorkspace)
     world.answer_item("by_hand").run()
     assert head is not None
     assert (made[0].start, made[0].base, made[0].merge) == (head.head, tip, None)
-    world.hold = lambda _: False
-    world.todo.append(made[0])
-    world.run()
     item = the_item(world)
     assert (item.is_open, item.worktree, item.taken_by) == (True, "/w/p/two-2", "me")
     hand_in(world)
@@ -182,8 +192,7 @@ def test_nothing_left_lands_without_a_commit() -> None:
 def test_given_back_it_is_kept_and_the_options_are_there_again() -> None:
     world = with_conflict(Script(more={"salvage": ("refs/orchestrator/p/two-2.salvage-1",)}))
     world.answer_item("by_hand").run()
-    removed: list[RemoveTree] = []
-    world.hold = lambda effect: bool(isinstance(effect, RemoveTree) and removed.append(effect))
+    removed = watched(world, RemoveTree)
     give_back(world)
     assert [(e.why, e.salvage) for e in world.of(ByHandEnded)] == [
         ("given back", ("refs/orchestrator/p/two-2.salvage-1",))
@@ -271,8 +280,7 @@ def test_red_checks_on_what_a_person_resolved_go_back_to_the_person() -> None:
     item = the_item(world)
     assert [option.id for option in item.options] == ["by_hand", "send_back", "drop"]
     assert item.trigger == "checks_red"
-    made: list[MakeWorkspace] = []
-    world.hold = lambda effect: bool(isinstance(effect, MakeWorkspace) and made.append(effect)) and False
+    made = watched(world, MakeWorkspace)
     world.answer_item("by_hand").run()
     assert made[0].start == "head-p/two-2", "it goes on from what was resolved"
     hand_in(world)
@@ -284,14 +292,11 @@ def test_an_agent_may_go_on_from_what_a_person_resolved() -> None:
     exits = [CRASH, OK]
     world.check = lambda task, name: exits.pop(0) if task == "two" else OK
     hand_in(world.answer_item("by_hand").run())
-    made: list[MakeWorkspace] = []
-    world.hold = lambda effect: bool(isinstance(effect, MakeWorkspace) and made.append(effect))
+    made = watched(world, MakeWorkspace)
     world.answer_item("send_back").run()
     assert made[0].start == "head-p/two-2"
-    assert world.task("two").findings[0].startswith("checks_red: ")
-    world.hold = lambda _: False
-    world.todo.append(made[0])
-    assert world.run().plan_run.phase is PlanPhase.PUBLISHED
+    assert world.of(SentBack)[0].findings[0].startswith("checks_red: ")
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
 
 
 def test_a_later_conflict_of_what_was_resolved_is_asked_about_anew() -> None:
@@ -316,8 +321,7 @@ def test_the_tree_goes_with_the_landing_unless_it_is_to_be_kept(keep: bool) -> N
 
 def test_a_conflict_with_the_target_is_resolved_by_hand() -> None:
     world = with_sync_conflict()
-    made: list[MakeWorkspace] = []
-    world.hold = lambda effect: bool(isinstance(effect, MakeWorkspace) and made.append(effect)) and False
+    made = watched(world, MakeWorkspace)
     world.answer_item("by_hand").run()
     assert (made[0].start, made[0].merge, made[0].base) == (None, "target-1", world.plan_run.tip)
     item = the_item(world)
@@ -387,8 +391,7 @@ def test_trees_that_nobody_works_in_are_pruned_more_than_once() -> None:
     world = World(a_plan(a_task("one")))
     world.scripts["one"] = [Script(exit=CRASH)]
     world.run()
-    asked: list[Any] = []
-    world.hold = lambda effect: bool(isinstance(effect, RemoveTree | DeleteTrash) and asked.append(effect)) and False
+    asked = watched(world, RemoveTree, DeleteTrash)
     for _ in range(2):
         world.give(PruneAsked(owners=("p/one-1", "p/~1"), trash=("p/one-1/1",), by="me"))
         world.run()
