@@ -9,6 +9,7 @@ import pytest
 from orchestrator.core.lifecycle import may_exit
 from orchestrator.core.publish import is_blocked
 from orchestrator.core.report import lane_of, waiting_words
+from orchestrator.core.schedule import busy_agents
 from orchestrator.core.state import rebuild
 from orchestrator.model.effect import CollectWork, DeleteTrash, MakeWorkspace, RemoveTree
 from orchestrator.model.errors import OrchestratorError, RefusedError, UsageError
@@ -120,12 +121,15 @@ def test_while_it_is_open_the_task_is_held_and_a_person_is_waited_for() -> None:
     assert world.plan_run.phase is PlanPhase.PUBLISHED
 
 
-def test_a_person_at_work_takes_no_place_of_an_agent() -> None:
-    world = World(a_plan(a_task("one"), a_task("two"), parallel=1))
-    world.conflicts["one"] = [("src/one.py",)]
-    world.hold = lambda effect: isinstance(effect, MakeWorkspace) and effect.attempt_id == "p/one-2"
-    world.run().answer_item("by_hand").run()
-    assert world.task("two").state is TaskState.LANDED
+@pytest.mark.parametrize("held", [MakeWorkspace, CollectWork, type(None)], ids=["making", "collecting", "open"])
+def test_a_person_at_work_takes_no_place_of_an_agent(held: type) -> None:
+    world = with_conflict()
+    world.hold = lambda effect: isinstance(effect, held)
+    world.answer_item("by_hand").run()
+    if held is CollectWork:
+        hand_in(world)
+    assert world.plan_run.leases
+    assert busy_agents(world.plan_run).total() == 0
 
 
 def test_asked_for_twice_it_is_the_same_tree() -> None:
