@@ -23,8 +23,26 @@ def entries(place: Place) -> tuple[str, ...]:
     for top in folders(place):
         for above in (tree for plan in _children(top) for tree in _children(plan)):
             inside = [above] if _is_spare(above) else _children(above)
-            found |= {str(path.relative_to(top)) for path in inside}
+            found |= {str(path.relative_to(top)) for path in inside if _is_ours(place, path, top)}
     return tuple(sorted(found))
+
+
+def _is_ours(place: Place, folder: Path, top: Path) -> bool:
+    """Whether it was put there for this repository: settings can lead several to one folder of worktrees."""
+    state = str(place.state_dir)
+    marks = [_text(folder / "tree" / ".git").removeprefix("gitdir: "), _text(folder / "git/objects/info/alternates")]
+    told = [mark.strip().strip('"') for mark in marks if mark]
+    if told:
+        return any(mark == state or mark.startswith(f"{state}/") for mark in told)
+    owner = "/".join(folder.relative_to(top).parts[:2])
+    return place.owner_dir(owner).is_dir()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="surrogateescape") if path.is_file() and not path.is_symlink() else ""
+    except OSError:
+        return ""
 
 
 def _is_spare(folder: Path) -> bool:
@@ -49,7 +67,7 @@ def parts(place: Place, entry: str) -> tuple[Path, ...]:
                 break  # somebody put a link there: what it points at is not ours
             folder = folder / name
         else:
-            if folder.is_dir() and not folder.is_symlink():
+            if folder.is_dir() and not folder.is_symlink() and _is_ours(place, folder, top):
                 found.append(folder)
     return tuple(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from orchestrator.model.attempt import AttemptState, Workspace
 from orchestrator.model.errors import NothingError, OrchestratorError, RefusedError, UsageError
 from orchestrator.model.run import TaskState
 from orchestrator.model.view import Change, TreeKind
-from tests.fakes.repos import Desk, UsersRepository, commit, everything_in, git, users_repository, write
+from tests.fakes.repos import PLAN, Desk, UsersRepository, commit, everything_in, git, users_repository, write
 from tests.unit.cli_world import a_plan, a_task, an_attempt
 
 pytestmark = pytest.mark.anyio
@@ -318,6 +319,32 @@ async def test_nothing_outside_of_the_trash_is_ever_deleted(desk: Desk, tmp_path
             await desk.repository.delete_trash((entry,))
     assert (outside / "file").read_text() == "mine"
     assert everything_in(desk.user.root) == before
+
+
+async def test_trash_of_another_repository_in_the_same_folder_is_not_ours(desk: Desk, tmp_path: Path) -> None:
+    other = users_repository(tmp_path / "other")
+    place = replace(other.place, worktrees=desk.user.place.worktrees)
+    theirs = await Desk.ready(UsersRepository(root=other.root, place=place))
+    await theirs.remove(await theirs.attempt("theirs"))
+    await desk.remove(await desk.attempt("mine"))
+    assert trash.entries(desk.user.place) == ("plan/mine-1/1",)
+    assert await desk.repository.delete_trash(("plan/theirs-1/1",)) == 0
+    assert trash.entries(place) == ("plan/theirs-1/1",)
+
+
+async def test_a_tree_that_was_to_be_used_again_is_deleted_as_a_whole(desk: Desk) -> None:
+    workspace = await desk.attempt()
+    head = (await desk.collect(workspace)).head
+    assert head is not None
+    await desk.repository.remove(PLAN, desk.id_of(workspace), landed=True, ignore=())
+    (spare,) = desk.user.place.spares.iterdir()
+    found = looking.trees(desk.user.place, [a_plan("plan")], [])
+    assert (".spare/attempt-1", TreeKind.SPARE, False) in [(one.name, one.kind, one.may_go) for one in found]
+    (desk.user.place.trash / "spares").mkdir(parents=True, exist_ok=True)
+    spare.rename(desk.user.place.trash / "spares" / "attempt-1")
+    assert "spares/attempt-1" in trash.entries(desk.user.place)
+    assert await desk.repository.delete_trash(trash.entries(desk.user.place)) > 0
+    assert not any(desk.user.place.trash.rglob("*"))
 
 
 # ---- programs ----
