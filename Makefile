@@ -45,7 +45,7 @@ prove: $(STAMP) ## the long proofs
 	$(BIN)/pytest -n 2 -m prove
 
 bench: $(STAMP) ## measurements, as ratios within one run
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python tests/bench/run.py --keep
 
 docs: $(STAMP) ## the reference pages that are made from the code
 	$(BIN)/python docs/make.py

@@ -200,7 +200,7 @@ def _read_text(root: Path, name: str) -> str | None:
 async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
     """The plan of a message, read anew. Raises: ConfirmationNeeded when it is not what was confirmed."""
     from orchestrator.core.graph import ranks
-    from orchestrator.core.planfold import rivals_of
+    from orchestrator.core.overlap import rivals_of
     from orchestrator.model.assessment import Verdict
     from orchestrator.model.fact import PlanSubmitted
 

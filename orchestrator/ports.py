@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.model.agent import AgentPaths, AgentReport, Briefing, Launch
 from orchestrator.model.attempt import ProcessId, RunExit, Workspace
-from orchestrator.model.effect import Effect
-from orchestrator.model.event import Event
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, RunId, TaskId
 from orchestrator.model.plan import AgentSpec
 from orchestrator.model.repo import RepoFacts
+
+if TYPE_CHECKING:  # many classes, which faces that only look do not need
+    from orchestrator.model.effect import Effect
+    from orchestrator.model.event import Event
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Store

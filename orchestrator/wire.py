@@ -5,17 +5,16 @@ pydantic carries dataclasses to JSON-ready values and back; nobody else converts
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from orchestrator.model.effect import Effect
-from orchestrator.model.event import Event, wire_name
+if TYPE_CHECKING:
+    from orchestrator.model.effect import Effect
+    from orchestrator.model.event import Event
 
 CONTRACT = 1  #: of everything that leaves the process
-
-_EVENTS: dict[str, type] = {wire_name(kind): kind for kind in get_args(Event)}
-_EFFECTS: dict[str, type] = {wire_name(kind): kind for kind in get_args(Effect)}
 
 T = TypeVar("T")
 
@@ -40,23 +39,38 @@ def load(kind: type[T], data: object) -> T:
     return value
 
 
+@cache
+def _kinds(what: Literal["event", "effect"]) -> dict[str, type]:
+    """Wire name to class. Looked up late: they are many, and faces that only look need none of them."""
+    from orchestrator.model import effect, event
+
+    union = event.Event if what == "event" else effect.Effect
+    return {event.wire_name(kind): kind for kind in get_args(union)}
+
+
+def _name(value: object) -> str:
+    from orchestrator.model.event import wire_name
+
+    return wire_name(type(value))
+
+
 def dump_event(event: Event) -> tuple[str, dict[str, Any]]:
     """An event's wire name and its fields."""
-    return wire_name(type(event)), dump(event)
+    return _name(event), dump(event)
 
 
 def load_event(name: str, data: object) -> Event:
     """The event of that wire name. Raises: KeyError for a name from a newer version."""
-    event: Event = load(_EVENTS[name], data)
+    event: Event = load(_kinds("event")[name], data)
     return event
 
 
 def dump_effect(effect: Effect) -> tuple[str, dict[str, Any]]:
-    return wire_name(type(effect)), dump(effect)
+    return _name(effect), dump(effect)
 
 
 def load_effect(name: str, data: object) -> Effect:
-    effect: Effect = load(_EFFECTS[name], data)
+    effect: Effect = load(_kinds("effect")[name], data)
     return effect
 
 

@@ -7,10 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, get_args
 
-from orchestrator.model.event import Event, wire_name
 from orchestrator.ports import Stored
+
+if TYPE_CHECKING:  # readers start without it
+    from orchestrator.model.event import Event
 
 TABLES = ("plan", "task", "item")  #: the projections
 GENESIS = bytes(32)  #: what the first event is chained to
@@ -19,13 +22,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 #: fields of events that are columns, in the order of the columns
 _COLUMN_FIELDS = ("plan_id", "task_id", "attempt_id", "token")
-_PLACES = {
-    wire_name(kind): tuple(
-        (place, name) for place, name in enumerate(_COLUMN_FIELDS) if name in {field.name for field in fields(kind)}
-    )
-    for kind in get_args(Event)
-}
-
 Columns = tuple[str | None, str | None, str | None, int | None]
 
 
@@ -36,6 +32,18 @@ class EventRow:
     type: str
     columns: Columns  #: plan, task, attempt, token
     data: str
+
+
+@cache
+def _places() -> dict[str, tuple[tuple[int, str], ...]]:
+    """Wire name of an event -> its fields that are columns, each with the column's place."""
+    from orchestrator.model.event import Event, wire_name
+
+    names = {wire_name(kind): {field.name for field in fields(kind)} for kind in get_args(Event)}
+    return {
+        kind: tuple((place, name) for place, name in enumerate(_COLUMN_FIELDS) if name in known)
+        for kind, known in names.items()
+    }
 
 
 def row_of(event: Event) -> EventRow:
@@ -52,7 +60,7 @@ def event_of(name: str, columns: Columns, data: str) -> Event:
     from orchestrator.wire import load_event
 
     values = json.loads(data)
-    for place, field in _PLACES[name]:
+    for place, field in _places()[name]:
         values[field] = columns[place]
     return load_event(name, values)
 

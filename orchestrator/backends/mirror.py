@@ -114,11 +114,12 @@ class Waiting:
                 self._names[name] = Commit(commit)
 
 
-def show(repositories: Repositories, wanted: Mapping[str, Commit]) -> None:
+def show(repositories: Repositories, wanted: Mapping[str, Commit], *, moving: frozenset[str] = frozenset()) -> None:
     """Let the user's repository have references of ours, under the same names.
 
     What stood there and is kept by nothing else gets a name beside it: after the loss of our state folder, numbers
-    begin again, and an older attempt has the same one.
+    begin again, and an older attempt has the same one. `moving` are those whose old place is known to be kept, and
+    which the user may move at the same instant; that is no error.
     """
     users = repositories.users
     present = {name: users.reference(name) for name in wanted}
@@ -129,14 +130,15 @@ def show(repositories: Repositories, wanted: Mapping[str, Commit]) -> None:
     lines = []
     for name, commit in missing.items():
         old = present[name]
-        if old is not None:
+        if old is not None and name not in moving:
             others = ("--not", commit, f"--exclude={name}", "--all")
             if users.run("rev-list", "--max-count=1", old, *others).out:
                 lines.append(f"update {name}.was-{old[:12]}\0{old}\0\0")
         lines.append(f"update {name}\0{commit}\0{old or '0' * len(commit)}\0")
     update = ("update-ref", "-m", "orchestrator", "-z", "--stdin")
     answer = users.ask(*update, stdin=bytes_of("".join(lines)))
-    if answer.status != 0:
+    moved_meanwhile = any(users.reference(name) != present[name] for name in moving)
+    if answer.status != 0 and not moved_meanwhile:
         raise GitFailed(("update-ref", *missing), answer)
 
 
@@ -168,25 +170,22 @@ def _worked_on(repositories: Repositories) -> set[str]:
     return {_head_of(git_dir) for git_dir in (common, *sorted((common / "worktrees").glob("*")))}
 
 
-def mirror(repositories: Repositories, plan: PlanId, commit: Commit) -> str:
+def mirror(repositories: Repositories, plan: PlanId, commit: Commit, waiting: Mapping[str, Commit]) -> str:
     """The plan's branch as `refs/heads/orchestrator/<plan>`; where somebody works on that, as a plain reference.
 
-    It is shown as it is now: `commit` was its tip once, and it may have moved on.
+    It is shown as it is now: `commit` was its tip once, and it may have moved on. What else waits goes along.
     """
     users, branch = repositories.users, f"refs/heads/orchestrator/{plan}"
     commit = repositories.ours.reference(plan_ref(plan)) or commit
     for _ in range(_TRIES):
         present = users.reference(branch)
         if present == commit:
+            show(repositories, waiting)
             return branch
         if branch in _worked_on(repositories) or not _is_ours(repositories, plan, commit, present):
             break
-        bring_to_users(repositories, commit)
-        absent = "0" * len(commit)
-        answer = users.ask("update-ref", "-m", f"orchestrator {plan}", branch, commit, present or absent)
-        if answer.status != 0 and users.reference(branch) == present:
-            raise GitFailed(("update-ref", branch), answer)
-    show(repositories, {plan_ref(plan): commit})
+        show(repositories, {**waiting, branch: commit}, moving=frozenset({branch}))
+    show(repositories, {**waiting, plan_ref(plan): commit})
     return plan_ref(plan)
 
 

@@ -182,8 +182,16 @@ class GitRepository:
 
     async def mirror(self, plan: PlanId, commit: Commit) -> str:
         async with self._showing:
-            await self._show_waiting()
-            return await self._in_thread(lambda: mirror.mirror(self._repositories, plan, commit))
+            waiting = self._waiting.names
+            try:
+                shown = await self._in_thread(lambda: mirror.mirror(self._repositories, plan, commit, waiting))
+            except RepositoryError:
+                if not waiting:
+                    raise
+                await self._show_waiting()  # perhaps it is one of them that cannot be shown
+                return await self._in_thread(lambda: mirror.mirror(self._repositories, plan, commit, {}))
+            self._waiting.remove(waiting)
+            return shown
 
     async def show_kept(self) -> None:
         async with self._showing:

@@ -29,12 +29,13 @@ from orchestrator.backends.ledger import (
     stored,
     text_of,
 )
-from orchestrator.model.effect import Effect
-from orchestrator.model.event import Event
 from orchestrator.ports import Batch, Row, Stored
 
-if TYPE_CHECKING:  # readers start without it
+if TYPE_CHECKING:  # readers start without them
     import anyio
+
+    from orchestrator.model.effect import Effect
+    from orchestrator.model.event import Event
 
 T = TypeVar("T")
 

@@ -10,8 +10,7 @@ from datetime import timedelta
 from functools import cache
 
 from orchestrator.core import forecast, graph
-from orchestrator.core.overlap import TooManyPairs, overlapping_pairs, reading_pairs, witness
-from orchestrator.core.planfold import rivals_of
+from orchestrator.core.overlap import TooManyPairs, overlapping_pairs, reading_pairs, rivals_of, witness
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.ids import TaskId

@@ -387,3 +387,12 @@ def reading_pairs(tasks: Sequence[Task], *, ordered: Ordered) -> tuple[tuple[Tas
     found = _Found([*(task.reads for task in readers), *(task.files for task in tasks)], wanted)
     pairs = ((*divmod(pair, len(both)), found.paths[pair]) for pair in sorted(found.paths))
     return tuple((both[i].id, both[j].id, path) for i, j, path in pairs)
+
+
+def rivals_of(pairs: Iterable[tuple[TaskId, TaskId]]) -> dict[TaskId, frozenset[TaskId]]:
+    """Pairs of tasks that can meet, as a look-up in both directions."""
+    found: dict[TaskId, set[TaskId]] = {}
+    for one, two in pairs:
+        found.setdefault(one, set()).add(two)
+        found.setdefault(two, set()).add(one)
+    return {task: frozenset(others) for task, others in found.items()}

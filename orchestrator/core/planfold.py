@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import plan_with
+from orchestrator.core.overlap import rivals_of
 from orchestrator.model.event import (
     PlanConfirmed,
     PlanRevised,
@@ -17,15 +17,6 @@ from orchestrator.model.run import (
     State,
     TaskRun,
 )
-
-
-def rivals_of(pairs: Iterable[tuple[TaskId, TaskId]]) -> dict[TaskId, frozenset[TaskId]]:
-    """Pairs of tasks that can meet, as a look-up in both directions."""
-    found: dict[TaskId, set[TaskId]] = {}
-    for one, two in pairs:
-        found.setdefault(one, set()).add(two)
-        found.setdefault(two, set()).add(one)
-    return {task: frozenset(others) for task, others in found.items()}
 
 
 def confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:

@@ -156,6 +156,9 @@ class Performer:
                 detail = f"the plan's branch is {where}, and was expected at {effect.old}"
                 return LandingRefused(candidate_id=effect.candidate_id, detail=detail)
             case MirrorBranch():
+                plan = self._plan(effect.plan_id)
+                if plan.candidate is not None or plan.queue():
+                    await anyio.sleep(SHOW_PAUSE_S)  # if that lands meanwhile, both are shown together
                 # the present tip: an effect that comes late must not move it back
                 await self._repository.mirror(effect.plan_id, self._plan(effect.plan_id).tip or effect.commit)
                 return Done()

@@ -152,13 +152,13 @@ class Person:
         return self.repo.with_name(f"{self.repo.name}.worktrees")
 
     def left_trees(self) -> list[str]:
-        """Worktrees that are still there, trash aside."""
+        """Worktrees that are still there."""
         if not self.worktrees.exists():
             return []
         return sorted(
             str(tree.relative_to(self.worktrees))
             for plan in self.worktrees.iterdir()
-            if plan.is_dir() and plan.name != ".trash"
+            if plan.is_dir() and not plan.name.startswith(".")  # the trash, and trees that wait to be used again
             for tree in plan.iterdir()
         )
 

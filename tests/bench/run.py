@@ -1,105 +1,74 @@
-"""`make bench`: a whole run against a hand-written loop of `git worktree` and `xargs`, in turn, as ratios of one run.
+"""`make bench`: measures, prints a table, and keeps the figures in `docs/benchmarks.md` and `docs/benchmarks.json`.
 
-A first measurement; the machine's noise is in every figure, so only the ratios mean anything.
+Whole runs are compared with a hand-written loop, the two in turn, as medians of the ratios of neighbours. The noise of
+the machine is in every figure; of those in seconds only the order of magnitude means anything elsewhere.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import statistics
+import os
+import platform
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
 
-from tests.acceptance.person import ORCHESTRATOR, Person
+from tests.bench import faces, runs  # noqa: E402
+from tests.bench.figure import Figure, table  # noqa: E402
 
-TASKS = 20
-PARALLEL = 4
-ROUNDS = 3
-
-
-def make_person(folder: Path, files: int) -> Person:
-    person = Person.with_repository(folder)
-    for number in range(files):
-        person.write(f"src/p{number // 50}/f{number}.txt", f"file {number}\n" * 40)
-    person.commit("files")
-    return person
-
-
-def by_hand(person: Person) -> float:
-    """What a careful person writes: worktrees made one by one, agents at once, merges one after the other."""
-    script = f"""
-set -e
-one() {{
-  flock ../wt.lock git worktree add -q -b task/$1 ../wt/$1 main
-  cd ../wt/$1 && echo edited >> t$1.txt && git add . && git commit -qm "feat: t$1"
-}}
-export -f one
-mkdir -p ../wt
-seq {TASKS} | xargs -P {PARALLEL} -I{{}} bash -c 'one {{}}'
-for n in $(seq {TASKS}); do
-  git merge -q --no-ff -m "merge $n" task/$n
-  git worktree remove --force ../wt/$n
-  git branch -q -D task/$n
-done
-"""
-    start = time.perf_counter()
-    subprocess.run(["bash", "-c", script], cwd=person.repo, env=person.environ, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
-
-
-def by_us(person: Person, name: str) -> float:
-    tasks = "\n".join(f"  - {{id: t{n}, files: [t{n}.txt], agent: quick, prompt: edit}}" for n in range(TASKS))
-    plan = person.plan(
-        f"parallel: {PARALLEL}\nchecks: none\nagents:\n  quick: {{adapter: command, count: {PARALLEL}, "
-        f"run: [sh, -c, 'echo edited >> $ORCHESTRATOR_TASK.txt']}}\ntasks:\n{tasks}\n",
-        name,
-    )
-    digest = person.type("plan", "check", plan, "--json").data["digest"]
-    start = time.perf_counter()
-    done = person.type("start", plan, "--confirm", digest, timeout=600)
-    took = time.perf_counter() - start
-    assert done.code == 0, done.out + done.err
-    return took
-
-
-def start_up(*words: str, cwd: Path) -> float:
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run(
-            [str(ORCHESTRATOR), *words], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
-        )
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+PARTS: dict[str, Callable[[Path, int], list[Figure]]] = {
+    "runs": runs.against_by_hand,
+    "parallel": runs.against_the_ideal,
+    "claim": runs.claim_to_process,
+    "start-up": faces.start_up,
+    "check": faces.plan_checks,
+    "idle": faces.idle_daemon,
+}
 
 
 def main() -> None:
-    found: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for files in (200, 5000):
-            ours, hand = [], []
-            for turn in range(ROUNDS):
-                mine = make_person(Path(folder) / f"us-{files}-{turn}", files)
-                mine.type("start")  # no plan: says so; the daemon is started by the first real start below
-                by_us(mine, "warm")
-                ours.append(by_us(mine, "measured"))
-                mine.leave()
-                hand.append(by_hand(make_person(Path(folder) / f"hand-{files}-{turn}", files)))
-            ratios = sorted(o / h for o, h in zip(ours, hand, strict=True))
-            found[f"whole run, {files} files, daemon up"] = {
-                "ours_s": round(statistics.median(ours), 2),
-                "by_hand_s": round(statistics.median(hand), 2),
-                "ratio": round(statistics.median(ratios), 2),
-            }
-        person = make_person(Path(folder) / "cli", 1)
-        found["--help, s"] = round(start_up("--help", cwd=person.repo), 3)
-        found["status, s"] = round(start_up("status", cwd=person.repo), 3)
-    print(json.dumps(found, indent=1))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="which; default: all")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs, or repetitions, of each measurement")
+    parser.add_argument("--keep", action="store_true", help="add the table to docs/benchmarks.md")
+    given = parser.parse_args()
+    figures: list[Figure] = []
+    for name in given.parts or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            found = PARTS[name](Path(folder), given.rounds)
+        figures += found
+        print(table(found), flush=True)
+    if given.keep:
+        keep(figures)
+
+
+def keep(figures: list[Figure]) -> None:
+    """Put this measurement before the earlier ones."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    entry = {
+        "at": datetime.now(UTC).date().isoformat(),
+        "commit": commit,
+        "python": platform.python_version(),
+        "git": subprocess.run(["git", "version"], capture_output=True, text=True, check=True).stdout.split()[2],
+        "cores": os.cpu_count(),
+        "figures": [figure.as_json() for figure in figures],
+    }
+    history = ROOT / "docs" / "benchmarks.json"
+    entries = [entry, *(json.loads(history.read_text()) if history.exists() else [])]
+    history.write_text(json.dumps(entries, indent=1) + "\n")
+    page = ROOT / "docs" / "benchmarks.md"
+    before, mark, after = page.read_text().partition("<!-- measurements -->\n")
+    title = f"## {entry['at']}, commit {commit}: {entry['cores']} cores, Python {entry['python']}, git {entry['git']}"
+    page.write_text(f"{before}{mark}\n{title}\n\n{table(figures)}\n{after}")
 
 
 if __name__ == "__main__":

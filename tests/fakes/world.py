@@ -14,8 +14,7 @@ from typing import Any
 
 from orchestrator.core.graph import ranks
 from orchestrator.core.lifecycle import decide
-from orchestrator.core.overlap import overlapping_pairs
-from orchestrator.core.planfold import rivals_of
+from orchestrator.core.overlap import overlapping_pairs, rivals_of
 from orchestrator.core.state import apply
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit, RunKind, Workspace

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.core import assessment as module
 from orchestrator.core import forecast, overlap
 from orchestrator.core.assessment import assess, digest_of, explain
-from orchestrator.core.planfold import rivals_of
+from orchestrator.core.overlap import rivals_of
 from orchestrator.model.assessment import Assessment, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.ids import PlanId, TaskId
