@@ -123,8 +123,8 @@ class Action(Message):
     mode: Literal["drain", "now", "detach"] = "drain"
     accept: bool = False
     keep: bool = False
-    owners: tuple[str, ...] = ()
-    trash: tuple[str, ...] = ()
+    owners: list[str] = Field(default_factory=list)
+    trash: list[str] = Field(default_factory=list)
 
 
 class Accepted(Message):

@@ -78,7 +78,7 @@ def fact_of(action: Action) -> PersonRequest:
         case "give_back":
             return GiveBackAsked(item_id=_item_of(action), by=action.by)
         case "prune":
-            return PruneAsked(owners=action.owners, trash=action.trash, by=action.by)
+            return PruneAsked(owners=tuple(action.owners), trash=tuple(action.trash), by=action.by)
         case "publish":
             return PublishAsked(by=action.by)
         case "stop":
