@@ -29,14 +29,17 @@ if TYPE_CHECKING:
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.repository import GitRepository
+    from orchestrator.core.detection import Signs
     from orchestrator.core.settings import Settings
     from orchestrator.model.assessment import Assessment
     from orchestrator.model.fact import PlanSubmitted
+    from orchestrator.model.probe import Probe
     from orchestrator.ports import Adapter, LedgerReader
-    from orchestrator.wire import Overrides, SubmitPlan
+    from orchestrator.wire import Hello, Overrides, SubmitPlan
 
 MAX_READ_BYTES = 1024 * 1024  #: of one prompt or context file
 START_TIMEOUT_S = 30.0
+HELLO_WITHIN_S = 2.0  #: a daemon that answers later hangs
 
 
 # ---- settings ----
@@ -79,6 +82,27 @@ def place_for(start: Path) -> Place:
     return find_place(start, worktrees=Path(worktrees).expanduser()) if worktrees else place
 
 
+def look_around(place: Place) -> Signs:
+    """What there is in the repository and on this machine that settings can be proposed by."""
+    from orchestrator.backends.signs import look_around as look
+
+    return look(place)
+
+
+def settings_file(place: Place) -> str | None:
+    """The text of the repository's `orchestrator.toml`; None when there is none. Raises: SettingsError."""
+    from orchestrator.backends.settingsfile import read
+
+    return read(place)
+
+
+def write_settings(place: Place, text: str) -> Path:
+    """Make `orchestrator.toml` of the repository, whole or not at all; never overwrites. Raises: OrchestratorError."""
+    from orchestrator.backends.settingsfile import write
+
+    return write(place, text)
+
+
 # ---- reading ----
 
 
@@ -100,7 +124,7 @@ def daemon_info(place: Place) -> dict[str, Any] | None:
     return DaemonLock.holder(place.daemon_lock)
 
 
-def why(place: Place, task: str) -> list[str]:
+def why(place: Place, task: str, plan: str) -> list[str]:
     """What a task waits for and who holds it, one reason a line."""
     import anyio
 
@@ -108,14 +132,14 @@ def why(place: Place, task: str) -> list[str]:
     from orchestrator.core.report import why_lines
     from orchestrator.core.state import rebuild
     from orchestrator.core.tasks import find_task
-    from orchestrator.model.ids import TaskId
+    from orchestrator.model.ids import PlanId, TaskId
 
     open_ledger(place).close()
     state = rebuild(anyio.run(SqliteStore.read_events, place.ledger))
-    plan = state.active
-    if plan is None:
+    run = state.plans.get(PlanId(plan))
+    if run is None:
         raise NothingError("no plan has been started", why="", fix="`orchestrator start PLAN`")
-    return list(why_lines(state, plan, find_task(plan, TaskId(task))))
+    return list(why_lines(state, run, find_task(run, TaskId(task))))
 
 
 # ---- plans ----
@@ -230,6 +254,21 @@ async def confirmed(place: Place, message: SubmitPlan) -> PlanSubmitted:
     )
 
 
+# ---- what is wrong ----
+
+
+def examine(start: Path) -> tuple[Probe, ...]:
+    """Everything that plans need here and on this machine, looked at. Never raises or hangs."""
+    from orchestrator.backends.doctor import examine as look
+    from orchestrator.client import Client
+
+    def hello(place: Place) -> Hello:
+        with Client(place, answer_within_s=HELLO_WITHIN_S) as client:
+            return client.hello()
+
+    return look(start, load_settings=load_settings, place_for=place_for, hello=hello, environ=os.environ)
+
+
 # ---- the daemon ----
 
 
@@ -309,7 +348,13 @@ def run_daemon(
         inherited = strip_git_environment()
         write_place(place)
         ensure_socket_folder(place)
-        setup_logging(place.daemon_log, console=console, level=settings.log_level)
+        setup_logging(
+            place.daemon_log,
+            console=console,
+            level=settings.log_level,
+            max_bytes=settings.log.max_size,
+            keep=settings.log.keep,
+        )
         repository = GitRepository(place, inherited=inherited, umask=umask)
         executor = LocalExecutor(umask=umask)
         return anyio.run(_live, place, settings, repository, executor, lock, submit, exit_when_done, exit_when_blocked)
@@ -367,7 +412,7 @@ async def _live(
             pid=os.getpid(),
             boot_id=this_process().boot_id,
             version=__version__,
-            held=settings.attention.held,
+            limits=settings.as_limits(),
             quiet=settings.attention.quiet,
         )
         first = await confirmed(place, submit) if submit is not None else None

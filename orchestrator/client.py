@@ -58,13 +58,13 @@ class Client:
     branch of OrchestratorError that the daemon named when it refused.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, answer_within_s: float = ANSWER_WITHIN_S) -> None:
         self._place = place
         # Proxies from the environment are for other hosts, not for our own socket.
         self._http = httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(place.socket)),
             base_url="http://orchestrator",
-            timeout=httpx2.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S),
+            timeout=httpx2.Timeout(answer_within_s, connect=CONNECT_WITHIN_S),
             trust_env=False,
         )
         self._hello: Hello | None = None

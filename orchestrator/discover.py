@@ -64,6 +64,17 @@ def find_place(start: Path, *, worktrees: Path | None = None, environ: Mapping[s
     )
 
 
+def has_commit(place: Place) -> bool:
+    """Whether any branch of the repository has a commit, as far as its files tell without git."""
+    common = place.common_dir
+    if (common / "reftable").is_dir() or _text(common / "packed-refs").strip():
+        return True
+    head = _text(common / "HEAD").strip()
+    if head and not head.startswith("ref:"):
+        return True
+    return any(files for _, _, files in os.walk(common / "refs" / "heads"))
+
+
 def write_place(place: Place) -> None:
     """Leave word in the state folder, for who comes from an attempt's worktree or with another environment."""
     place.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

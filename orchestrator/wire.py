@@ -115,6 +115,7 @@ class Action(Message):
 
     verb: Literal["pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "stop"]
     by: str
+    plan: str | None = None  #: None: the one that is worked on
     task: str | None = None
     item: str | None = None
     choice: str = ""

@@ -88,6 +88,9 @@ def _files(b: Briefing) -> str:
         lines += ["", "Work that changes anything else is not accepted."]
     if not b.reads.is_empty:
         lines += ["", f"You will want to read: {_inline(b.reads)}."]
+    if b.empty:
+        paths = ", ".join(f"`{path}`" for path in b.empty)
+        lines += ["", f"These submodules are empty folders here, because nobody has fetched them: {paths}."]
     if b.uses:
         lines += ["", f"While you run, these are yours alone: {', '.join(b.uses)}."]
     return "\n".join(lines)

@@ -68,7 +68,7 @@ def merge_candidate(
     )
     ours.born(commit, (parent, other), result.tree)
     if not any(_is_attributes(change.path) for change in changes):
-        ours.remember(("attributes", commit), _attributes(ours, parent))
+        ours.remember(("attributes", commit), attributes_of(ours, parent))
     return Merged(commit=commit, tree=result.tree)
 
 
@@ -79,13 +79,13 @@ def signed_at(identity: Mapping[str, str], when: str) -> dict[str, str]:
 
 def _lay_out_attributes(ours: Git, commit: Commit, folder: Path) -> None:
     """Every `.gitattributes` of the commit as a file: merge-tree in a bare repository sees none otherwise."""
-    for entry in _attributes(ours, commit):
+    for entry in attributes_of(ours, commit):
         path = folder / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(ours.run("cat-file", "blob", entry.object_id).out)
 
 
-def _attributes(ours: Git, commit: Commit) -> tuple[Entry, ...]:
+def attributes_of(ours: Git, commit: Commit) -> tuple[Entry, ...]:
     """Every `.gitattributes` of a commit."""
 
     def looked_up() -> tuple[Entry, ...]:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.backends.candidates import changes_between, make_durable
@@ -23,6 +23,7 @@ from orchestrator.backends.leftovers import (
 )
 from orchestrator.backends.references import reference_names
 from orchestrator.backends.snapshot import Snapshot, index_of, is_same, is_untouched, keep_index, snapshot
+from orchestrator.backends.submodules import names_by_path
 from orchestrator.backends.takeover import Takeover
 from orchestrator.backends.workspaces import marker
 from orchestrator.core.gitformats import Change, commit_text, is_commit_id, merge_result, shown
@@ -59,6 +60,7 @@ class Homecoming:
     ) -> Collected:
         """See the port."""
         git_dir, tree = Path(workspace.git_dir), Path(workspace.path)
+        self._bring_large_files(git_dir)
         left = look_at(git_dir, tree, workspace.branch)
         with self._scratch() as scratch:
             error = self._unreadable(left, git_dir, scratch, here={base})
@@ -91,7 +93,7 @@ class Homecoming:
                 changed=tuple(shown(change.path) for change in changes),
                 committed_by_us=committed,
                 unfinished_merge=tuple(shown(path) for path in unfinished),
-                nested=tuple(shown(path) for path in (*found.nested, *self._homeless_submodules(changes))),
+                nested=tuple(shown(path) for path in (*found.nested, *self._homeless_submodules(head, changes))),
                 salvage=tuple(self._salvages()),
                 error=error,
             )
@@ -105,12 +107,13 @@ class Homecoming:
             return ()
         return changes_between(self.ours, base, head)
 
-    def _homeless_submodules(self, changes: tuple[Change, ...]) -> tuple[str, ...]:
+    def _homeless_submodules(self, head: Commit | None, changes: tuple[Change, ...]) -> tuple[str, ...]:
         """Submodules that were set to a commit which only the attempt has: nobody could ever fetch it."""
         away = []
+        names = names_by_path(self.ours, head) if head and any(change.is_submodule for change in changes) else {}
         for change in changes:
             if change.is_submodule:
-                modules = self.repositories.place.common_dir / "modules" / change.path
+                modules = self.repositories.place.common_dir / "modules" / names.get(change.path, change.path)
                 known = modules.is_dir() and (
                     self.repositories.small(modules).ask("cat-file", "-e", change.object_id).status == 0
                 )
@@ -123,6 +126,7 @@ class Homecoming:
         place = self.repositories.place
         git_dir, tree = place.git_dir(self.attempt), place.worktree(self.attempt)
         wish = marker(git_dir)
+        self._bring_large_files(git_dir)
         left = look_at(git_dir, tree, str(wish.get("branch", "")))
         fallback = str(wish.get("tip", ""))
         kept = self.ours.reference(self.name)
@@ -145,6 +149,10 @@ class Homecoming:
                     self._salvage(parent)
             self._salvage_others(left, git_dir, scratch, known=set())
         return tuple(self._salvages())
+
+    def _bring_large_files(self, git_dir: Path) -> None:
+        if self.takeover.large_files is not None:
+            self.takeover.large_files.bring_home(git_dir)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -170,7 +178,9 @@ class Homecoming:
             return Snapshot(tree=self.ours.tree_of(parent), nested=(), error=f"{tree} is no folder any more")
         if not tree.is_dir():
             return Snapshot(tree=self.ours.tree_of(parent), nested=())
-        return snapshot(self.ours, tree, parent, self.ignore, scratch / "index", self.owner_dir)
+        # filters may put files into folders of the user's, as git-lfs does
+        git = replace(self.ours, umask=self.repositories.umask)
+        return snapshot(git, tree, parent, self.ignore, scratch / "index", self.owner_dir)
 
     def _present(self, commits: tuple[Commit, ...], *, here: set[Commit]) -> list[Commit]:
         return [commit for commit in commits if commit in here or self.ours.has(commit)]

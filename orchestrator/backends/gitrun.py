@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_random_exponential
 
 from orchestrator.backends.references import read_reference
-from orchestrator.core.gitformats import is_commit_id, text_of
+from orchestrator.core.gitformats import is_commit_id, shown, text_of
+from orchestrator.core.gitsettings import LFS, filter_failure
 from orchestrator.model.errors import RepositoryError
 from orchestrator.model.ids import Commit
 from orchestrator.model.place import Place
@@ -88,11 +89,24 @@ class GitFailed(RepositoryError):
     code = "git"
 
     def __init__(self, command: Sequence[str], answer: GitAnswer) -> None:
-        super().__init__(
-            f"`git {' '.join(command[:2])}` failed with status {answer.status}",
-            why=answer.err.strip() or "it gave no reason",
-            fix="look at the repository named there; the step is tried again when you ask for it",
-        )
+        why = answer.err.strip() or "it gave no reason"
+        failed = filter_failure(answer.err)
+        if failed is not None:
+            if failed.name == LFS and "Error downloading object" in why:
+                why = "your git-lfs does not have its contents, and trees are made without the network"
+            super().__init__(
+                f"filter '{failed.name}' failed on {shown(failed.path)}",
+                why=why,
+                fix="fetch what it needs in your checkout (`git lfs fetch origin BRANCH`), then try again"
+                if failed.name == LFS
+                else f"see what `git config --get-regexp '^filter\\.{failed.name}\\.'` starts, and make that work",
+            )
+        else:
+            super().__init__(
+                f"`git {' '.join(command[:2])}` failed with status {answer.status}",
+                why=why,
+                fix="look at the repository named there; the step is tried again when you ask for it",
+            )
         self.answer = answer
 
 

@@ -20,15 +20,17 @@ from orchestrator.core.redact import redact
 from orchestrator.core.terminal import printable
 from orchestrator.model.errors import OrchestratorError, SettingsError
 
-FILE_BYTES = 10 * 1024 * 1024
-FILES = 5  #: kept beside the one being written
 LEVELS = ("debug", "info", "warning", "error")
 
 _installed: list[logging.Handler] = []
 
 
-def setup_logging(path: Path, *, console: bool, level: str) -> None:
+def setup_logging(path: Path, *, console: bool, level: str, max_bytes: int = 10 * 1024 * 1024, keep: int = 5) -> None:
     """Send every log line from here on to `path`, and with `console` to stderr too. A second call replaces the first.
+
+    Args:
+        max_bytes: a file that has become larger is put aside as `<path>.1`, the one before as `<path>.2`, and so on.
+        keep: files kept beside the one being written, at least 1.
 
     Raises: SettingsError for a level that does not exist, OrchestratorError when the file cannot be written.
     """
@@ -38,7 +40,7 @@ def setup_logging(path: Path, *, console: bool, level: str) -> None:
         )
     number = logging.getLevelNamesMapping()[level.upper()]
     stop_logging()
-    handlers: list[logging.Handler] = [_file_handler(path)]
+    handlers: list[logging.Handler] = [_file_handler(path, max_bytes, keep)]
     if console:
         handlers.append(_console_handler())
     root = logging.getLogger()
@@ -83,10 +85,11 @@ class _PrivateFile(RotatingFileHandler):
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=private)
 
 
-def _file_handler(path: Path) -> logging.Handler:
+def _file_handler(path: Path, max_bytes: int, keep: int) -> logging.Handler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handler = _PrivateFile(path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", errors="replace")
+        _drop_older(path, keep)
+        handler = _PrivateFile(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8", errors="replace")
     except OSError as error:
         raise OrchestratorError(
             f"the daemon's log {path} cannot be written",
@@ -97,6 +100,14 @@ def _file_handler(path: Path) -> logging.Handler:
         _formatter(structlog.processors.format_exc_info, _redacted, structlog.processors.JSONRenderer(default=str))
     )
     return handler
+
+
+def _drop_older(path: Path, keep: int) -> None:
+    """Remove what an earlier daemon put aside beyond what is kept now."""
+    number = keep + 1
+    while (old := path.with_name(f"{path.name}.{number}")).exists():
+        old.unlink()
+        number += 1
 
 
 def _console_handler() -> logging.Handler:

@@ -32,6 +32,7 @@ __all__ = ["GitRepository", "execute", "strip_git_environment"]
 
 #: A git whose reader is killed dies of a broken pipe, in the middle of what it does. This one writes into files.
 _OUTLIVING = ("sh", "-c", 'trap "" PIPE HUP; exec "$@" >"$0/out" 2>"$0/err"')
+_INSTALL = "install git 2.39 or newer and put it on your PATH"
 AT_ONCE = 4  #: operations of git; more only make each other slower
 
 T = TypeVar("T")
@@ -39,8 +40,11 @@ T = TypeVar("T")
 
 def execute(command: GitCommand) -> GitAnswer:
     """Run git to its end, in this thread, and give what it said."""
-    from git.cmd import Git
-    from git.exc import GitCommandNotFound
+    try:
+        from git.cmd import Git
+        from git.exc import GitCommandNotFound
+    except ImportError as error:  # GitPython looks for git when it is loaded, and fails like this without one
+        raise RepositoryError("git cannot be started", why="there is none on your PATH", fix=_INSTALL) from error
 
     if not command.cwd.is_dir():
         # GitPython would fall back on the daemon's own folder, and git would act on whatever is there
@@ -70,9 +74,7 @@ def execute(command: GitCommand) -> GitAnswer:
                 start_new_session=command.outlives,  # Ctrl-C in the daemon's terminal is not meant for it
             )
         except GitCommandNotFound as error:
-            raise RepositoryError(
-                "git cannot be started", why=str(error), fix="install git 2.39 or newer and put it on your PATH"
-            ) from error
+            raise RepositoryError("git cannot be started", why=str(error), fix=_INSTALL) from error
         if said is not None:
             out = Path(said, "out").read_bytes()
             err = Path(said, "err").read_text(errors="replace")

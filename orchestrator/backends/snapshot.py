@@ -9,7 +9,8 @@ from pathlib import Path
 
 from orchestrator.backends.gitrun import Git
 from orchestrator.backends.leftovers import submodule_head
-from orchestrator.core.gitformats import bytes_of, index_entries, marked_paths, paths_of
+from orchestrator.core.gitformats import bytes_of, index_entries, listed_settings, marked_paths, paths_of
+from orchestrator.core.gitsettings import filter_failure, without_filters
 from orchestrator.model.ids import Commit
 
 _SUBMODULE_MODE = b"\x00\x00\xe0\x00"  #: 160000 as an index entry holds it
@@ -84,7 +85,12 @@ def snapshot(ours: Git, tree: Path, parent: Commit, ignore: tuple[str, ...], ind
         git.run("update-index", "-z", "--force-remove", "--stdin", stdin=_listed(gone))
     if there:
         answer = git.ask("update-index", "-z", "--add", "--replace", "--stdin", stdin=_listed(there))
-        if answer.status != 0:  # it stops at the first that cannot be read; this takes the rest
+        if answer.status != 0 and filter_failure(answer.err):
+            # what is kept must be all there, if need be unfiltered
+            error = answer.err.strip()
+            git = git.with_(settings=without_filters(listed_settings(git.run("config", "--list", "-z").out)))
+            git.ask("update-index", "-z", "--add", "--replace", "--stdin", stdin=_listed(there))
+        elif answer.status != 0:  # it stops at the first that cannot be read; this takes the rest
             error = _add_the_rest(git, [*passed_over, *nested]) or answer.err.strip() or "git update-index failed"
     return Snapshot(tree=git.run("write-tree").line, nested=nested, error=error)
 

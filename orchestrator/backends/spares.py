@@ -7,6 +7,7 @@ anything was done to since we ourselves wrote it is written anew, whatever it sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import stat
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.backends.candidates import attributes_of
 from orchestrator.backends.gitrun import Git, Repositories
 from orchestrator.backends.process import boot_id
 from orchestrator.backends.snapshot import has_submodules, index_of
@@ -46,7 +48,8 @@ def give(repositories: Repositories, owner: AttemptId | CandidateId, kind: Kind,
     fresh = place.spares / f".new-{owner.replace('/', '+')}"
     fresh.mkdir(parents=True, exist_ok=True)
     shutil.copy2(index, fresh / "index")
-    (fresh / NOTE).write_text(json.dumps({"kind": kind, "owner": owner, "boot_id": boot_id()}))
+    note = {"kind": kind, "owner": owner, "boot_id": boot_id(), "rules": _rules(repositories, commit)}
+    (fresh / NOTE).write_text(json.dumps(note))
     tree.rename(fresh / "tree")
     number = 1
     while (to := place.spares / f"{kind}-{number}").exists():
@@ -55,23 +58,28 @@ def give(repositories: Repositories, owner: AttemptId | CandidateId, kind: Kind,
     return True
 
 
-def take(repositories: Repositories, kind: Kind, tree: Path, index: Path, keep: tuple[str, ...]) -> bool:
+def take(
+    repositories: Repositories, kind: Kind, tree: Path, index: Path, keep: tuple[str, ...], commit: Commit
+) -> bool:
     """Make a spare tree the one at `tree`, with its index at `index`, free of everything that git does not know there.
 
     Args:
+        commit: what it will be.
         keep: paths that stay, of a check's tree.
 
     Returns: whether there was one.
     """
     place = repositories.place
-    for spare in _all(place.spares, kind):
+    waiting = _all(place.spares, kind)
+    rules = _rules(repositories, commit) if waiting else ""
+    for spare in waiting:
         claimed = spare.with_name(f".taken-{spare.name}")
         try:
             spare.rename(claimed)
         except OSError:
             continue  # somebody else was faster
         note = _note(claimed)
-        if note.get("boot_id") != boot_id() or not (claimed / "tree").is_dir():
+        if note.get("boot_id") != boot_id() or note.get("rules") != rules or not (claimed / "tree").is_dir():
             to_trash(repositories, claimed)
             continue
         (claimed / "tree").rename(tree)
@@ -105,6 +113,17 @@ def _all(spares: Path, kind: Kind) -> list[Path]:
         return sorted(path for path in spares.iterdir() if path.name.startswith(f"{kind}-"))
     except FileNotFoundError:
         return []
+
+
+def _rules(repositories: Repositories, commit: Commit) -> str:
+    """What decides, beside git's objects, what files look like: git writes no file anew because only this changed."""
+    ours = repositories.place.repo_git
+    seen = hashlib.sha256()
+    for name in ("config", "info/attributes", "info/user-attributes"):
+        seen.update(hashlib.sha256((ours / name).read_bytes()).digest())
+    for entry in attributes_of(repositories.ours, commit):
+        seen.update(f"{entry.mode} {entry.object_id} {entry.path}\0".encode("utf-8", "surrogateescape"))
+    return seen.hexdigest()
 
 
 def _note(folder: Path) -> dict[str, object]:

@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
@@ -222,6 +223,25 @@ def verify(path: Path) -> int:
         if damage != "ok":
             raise ledger_errors.damaged(path, damage)
         return sum(1 for _ in _whole_chain(connection, path))
+
+
+def quick_check(path: Path, within: timedelta) -> bool:
+    """Check the file's structure, as far as time allows. Returns: whether it was enough.
+
+    Raises: NothingError when there is no ledger, OrchestratorError when it is damaged or no ledger.
+    """
+    with _errors_for_people(path), closing(_open_for_reading(path)) as connection:
+        until = time.monotonic() + within.total_seconds()
+        connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
+        try:
+            (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname == "SQLITE_INTERRUPT":
+                return False
+            raise
+        if damage != "ok":
+            raise ledger_errors.damaged(path, damage)
+        return True
 
 
 # ---- opening ----

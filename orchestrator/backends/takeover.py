@@ -8,7 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.backends.contents import Needs, needs_of
 from orchestrator.backends.gitrun import GitFailed, Repositories
+from orchestrator.backends.lfs import LargeFiles, large_files
 from orchestrator.core.gitformats import (
     OLDEST_GIT,
     config_text,
@@ -16,11 +18,11 @@ from orchestrator.core.gitformats import (
     identity_of,
     listed_settings,
     shown,
-    taken_settings,
     text_of,
     tree_entries,
     version_of,
 )
+from orchestrator.core.gitsettings import anchored, taken_settings
 from orchestrator.model.errors import RepositoryError
 from orchestrator.model.repo import RepoFacts
 
@@ -33,7 +35,9 @@ _OURS = {
     "core.hooksPath": "/dev/null",
     "gc.auto": "0",
     "maintenance.auto": "false",
-    "commit.gpgSign": "false",
+    "commit.gpgSign": "false",  # nobody is there to type a passphrase
+    "tag.gpgSign": "false",
+    "tag.forceSignAnnotated": "false",
 }
 _TRUSTED = {
     **_OURS,
@@ -56,6 +60,9 @@ class Takeover:
     info_exclude: bytes
     info_attributes: bytes
     object_format: str
+    large_files: LargeFiles | None  #: None when the user has no git-lfs
+    remote: str  #: where their branch comes from, for relative URLs; empty when from nowhere
+    signs_commits: bool
 
     @property
     def identity_environment(self) -> dict[str, str]:
@@ -85,6 +92,8 @@ class Takeover:
         if self.object_format != "sha1":
             settings["extensions.objectFormat"] = self.object_format
         settings |= self.settings | (_TRUSTED if trusted else _OURS)
+        if self.large_files is not None:
+            settings |= self.large_files.settings(git_dir, trusted=trusted)
         settings |= {"core.excludesFile": str(git_dir / "info/user-excludes")}
         settings |= {"core.attributesFile": str(git_dir / "info/user-attributes")}
         settings |= {"user.name": name, "user.email": email}
@@ -125,17 +134,30 @@ def read_takeover(repositories: Repositories) -> Takeover:
     ident = view.ask("var", "GIT_AUTHOR_IDENT")
     identity = identity_of(ident.line) if ident.status == 0 else None
     object_format = view.ask("rev-parse", "--show-object-format")
-    info = repositories.place.common_dir / "info"
+    place = repositories.place
+    info = place.common_dir / "info"
+    settings = taken_settings(
+        listed, lambda command: anchored(command, str(place.root), lambda word: (place.root / word).is_file())
+    )
     return Takeover(
         identity=identity or _NOBODY,
         has_identity=identity is not None,
-        settings=taken_settings(listed),
+        settings=settings,
         excludes=_users_file(repositories, listed, "excludesfile", "ignore"),
         attributes=_users_file(repositories, listed, "attributesfile", "attributes"),
         info_exclude=_read(info / "exclude"),
         info_attributes=_read(info / "attributes"),
         object_format=object_format.line if object_format.status == 0 else "sha1",
+        large_files=large_files(settings, listed, place, repositories.umask),
+        remote=_remote(listed),
+        signs_commits=listed.get("commit.gpgsign", "").lower() in {"true", "yes", "on", "1"},
     )
+
+
+def _remote(listed: dict[str, str]) -> str:
+    """The URL that relative ones are beside: of `origin`, or of the only remote."""
+    urls = {name: url for name, url in listed.items() if name.startswith("remote.") and name.endswith(".url")}
+    return urls.get("remote.origin.url") or (next(iter(urls.values())) if len(urls) == 1 else "")
 
 
 def _users_file(repositories: Repositories, listed: dict[str, str], key: str, default: str) -> bytes:
@@ -165,6 +187,7 @@ def look(repositories: Repositories, target: str | None) -> RepoFacts:
     commit = users.reference(f"refs/heads/{asked}") if asked else None
     entries = tree_entries(users.run("ls-tree", "-r", "-z", "--full-tree", commit).out) if commit else ()
     takeover = read_takeover(repositories)
+    needs = needs_of(repositories, takeover, commit, entries) if commit else Needs()
     return RepoFacts(
         root=str(repositories.place.root),
         common_dir=str(repositories.place.common_dir),
@@ -180,6 +203,12 @@ def look(repositories: Repositories, target: str | None) -> RepoFacts:
         has_identity=takeover.has_identity,
         git_version=version,
         config=takeover.shown,
+        signs_commits=takeover.signs_commits,
+        filters_unset=needs.filters_unset,
+        drivers_unset=needs.drivers_unset,
+        programs_missing=needs.programs_missing,
+        lfs_missing=needs.lfs_missing,
+        submodules_lacking=needs.submodules_lacking,
     )
 
 
@@ -207,6 +236,8 @@ def open_ours(repositories: Repositories, takeover: Takeover) -> None:
     for lock in place.repo_git.rglob("*.lock"):
         lock.unlink(missing_ok=True)  # only the daemon's git works in there, and we are the only daemon
     takeover.write(place.repo_git, trusted=True)
+    if takeover.large_files is not None:
+        takeover.large_files.share()
     fetch_users(repositories)
 
 

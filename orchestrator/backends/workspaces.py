@@ -6,15 +6,16 @@ import contextlib
 import errno
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from orchestrator.backends import spares
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.process import boot_id
 from orchestrator.backends.snapshot import keep_index
+from orchestrator.backends.submodules import empty_submodules, fill_submodules
 from orchestrator.backends.takeover import Takeover, write_whole
-from orchestrator.core.gitformats import alternates_line, is_commit_id, listed_settings, packed_refs_text, tree_entries
+from orchestrator.core.gitformats import alternates_line, is_commit_id, packed_refs_text
 from orchestrator.model.attempt import Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit
 
@@ -50,17 +51,17 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     git_dir, tree = place.git_dir(wanted.owner), place.worktree(wanted.owner)
     workspace = Workspace(path=str(tree), git_dir=str(git_dir), branch=wanted.branch)
     if wanted.branch and tree.is_dir() and marker(git_dir) == _wish(wanted):
-        return workspace
+        return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
     to_trash(repositories, wanted.owner)
     _make_git_dir(repositories, takeover, wanted, git_dir)
     for folder in (place.worktrees, tree.parent):
         folder.mkdir(parents=True, exist_ok=True)
     in_tree = _check_out(repositories, wanted, git_dir, tree)
-    _fill_submodules(repositories, in_tree, wanted.first)
+    fill_submodules(repositories, takeover, in_tree, wanted.first)
     if wanted.other is not None:
         _merge(in_tree, wanted.other, _called(repositories.small(git_dir), wanted, wanted.other))
     write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode(), durable=False)
-    return workspace
+    return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
 
 
 def release(repositories: Repositories, owner: AttemptId | CandidateId) -> None:
@@ -92,7 +93,7 @@ def _check_out(repositories: Repositories, wanted: Wanted, git_dir: Path, tree: 
     in_tree = repositories.small(admin, tree)
     kind = spares.Kind.ATTEMPT if wanted.branch else spares.Kind.CHECK
     try:
-        is_spare = spares.take(repositories, kind, tree, admin / "index", wanted.keep)
+        is_spare = spares.take(repositories, kind, tree, admin / "index", wanted.keep, wanted.first)
     except (OSError, GitFailed):
         spares.to_trash(repositories, tree)
         (admin / "index").unlink(missing_ok=True)
@@ -157,27 +158,6 @@ def _merge(in_tree: Git, other: Commit, called: str) -> None:
     answer = in_tree.ask("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify-signatures", called)
     if answer.status not in (0, 1) or in_tree.ask("rev-parse", "--verify", "--quiet", "MERGE_HEAD").status != 0:
         raise GitFailed(("merge", "--no-commit"), answer)
-
-
-def _fill_submodules(repositories: Repositories, in_tree: Git, commit: Commit) -> None:
-    """Check submodules out from what the user has of them; what the user does not have stays an empty folder."""
-    tree = in_tree.work_tree
-    assert tree is not None
-    if not (tree / ".gitmodules").is_file():
-        return
-    if not any(entry.is_submodule for entry in tree_entries(in_tree.run("ls-tree", "-r", "-z", commit).out)):
-        return
-    listed = listed_settings(in_tree.ask("config", "--file", ".gitmodules", "--list", "-z").out)
-    modules = repositories.place.common_dir / "modules"
-    for key, path in listed.items():
-        section, _, rest = key.partition(".")
-        name, _, field = rest.rpartition(".")
-        if section != "submodule" or field != "path" or not name or ".." in name.split("/"):
-            continue
-        if (modules / name / "HEAD").is_file():
-            here = Git(execute=in_tree.execute, cwd=tree, umask=in_tree.umask)  # `git submodule` finds its own way
-            local = here.with_(settings={f"submodule.{name}.url": str(modules / name)})
-            local.ask("submodule", "--quiet", "update", "--init", "--", path)
 
 
 def to_trash(repositories: Repositories, owner: AttemptId | CandidateId) -> None:

@@ -61,8 +61,8 @@ def hand_in(session: Session, plan: SubmitPlan) -> Accepted:
 
 def said(accepted: Accepted, done: str) -> Answer:
     def page() -> Any:
-        from orchestrator.cli.words import cell
+        from orchestrator.cli.words import prose
 
-        yield cell(accepted.message or done)
+        yield prose(accepted.message or done)
 
     return Answer(data={"seq": accepted.seq, "message": accepted.message or done}, page=page)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.words import AMBER, cell, counted, grid, indented, joined, length, line
+from orchestrator.cli.words import AMBER, cell, counted, grid, indented, joined, length, line, told
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.plan import Check, FileSet, Plan, Task
@@ -59,7 +59,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
 
 def problem_lines(problems: Sequence[Problem], style: str) -> Iterable[RenderableType]:
     for problem in problems:
-        yield cell(f"{'warning: ' if problem.warning else ''}{problem}", style)
+        yield from told(f"{'warning: ' if problem.warning else ''}{problem}", style)
 
 
 # ---- what runs when ----
@@ -221,15 +221,38 @@ def limit_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
     agents = [f"{agent.name}: {' '.join(agent.run) or agent.adapter}, {agent.count} at once" for agent in plan.agents]
     facts = [
         ("agents", "; ".join(agents)),
-        ("limits", "; ".join([f"{plan.parallel} at once", *(f"{n} x {name}" for name, n in plan.resources.items())])),
+        (
+            "limits",
+            "; ".join([f"{plan.parallel} at once", *(f"{name}: {n} at once" for name, n in plan.resources.items())]),
+        ),
         ("checks", checks or "none: nothing is tested before it lands"),
         ("every tree gets", "; ".join(prepared)),
         ("checks keep", ", ".join(plan.keep)),
         ("protected", "" if plan.protected.is_empty else f"{files_word(plan.protected)} (changes need your yes)"),
-        ("git settings", "; ".join(f"{k}={v}" for k, v in (found.git_config or {}).items())),
+        ("git settings", "; ".join(git_words(found.git_config or {}))),
     ]
     yield cell("")
     yield grid([[cell(name, "dim"), cell(value)] for name, value in facts if value], indent=0)
+
+
+def git_words(config: Mapping[str, str]) -> list[str]:
+    """What is taken over of the user's git configuration; of filters and merge drivers, what they start."""
+    drivers = {
+        tuple(name.rpartition(".")[0].split(".", 1))
+        for name in config
+        if name.startswith(("filter.", "merge.")) and name.count(".") > 1
+    }
+    words = [
+        f"{name}={value}"
+        for name, value in config.items()
+        if tuple(name.rpartition(".")[0].split(".", 1)) not in drivers
+    ]
+    for kind, name in sorted(drivers):
+        commands = [config.get(f"{kind}.{name}.{key}", "") for key in ("process", "clean", "smudge", "driver")]
+        started = [commands[0]] if commands[0] else [command for command in commands if command]
+        what = "filter" if kind == "filter" else "merge driver"
+        words.append(f"{what} {name} runs {' and '.join(f'`{command}`' for command in started) or 'nothing'}")
+    return words
 
 
 def count_line(found: Assessment, plan: Plan) -> str:

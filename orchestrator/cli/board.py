@@ -1,28 +1,21 @@
-"""The board: the plan's line, counts, progress, and one line per task under its lane."""
+"""The board: the plan, its progress, and its tasks by lane: in columns where there is room, else as a list."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from orchestrator.cli import rows
-from orchestrator.cli.words import AMBER, age, bar, cell, counted, grid, line, short
+from orchestrator.cli.columns import LANE_STYLES, attempt_word, in_order, lane_columns, lane_word, shortened
+from orchestrator.cli.words import AMBER, age, aligned, bar, cell, counted, grid, line, short
 from orchestrator.model.item import Item
 from orchestrator.model.run import Lane, PlanPhase, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView, Totals
 
-LANE_STYLES = {
-    Lane.PLANNED: "",
-    Lane.DOING: "cyan",
-    Lane.FOR_REVIEW: "magenta",
-    Lane.MERGING: "blue",
-    Lane.BLOCKED: AMBER,
-    Lane.DONE: "green",
-    Lane.CANCELLED: "dim",
-}
 PHASE_STYLES = {
     PlanPhase.RUNNING: "cyan",
     PlanPhase.BLOCKED: AMBER,
@@ -31,11 +24,7 @@ PHASE_STYLES = {
     PlanPhase.CANCELLED: "dim",
 }
 #: What a flag of an attempt says to a person.
-FLAG_WORDS = {"held_long": "held for {age}", "quiet": "no progress", "stuck": "cannot be stopped"}
-
-
-def lane_word(lane: Lane) -> str:
-    return lane.value.replace("_", " ")
+FLAG_WORDS = {"quiet": "no progress", "stuck": "cannot be stopped"}
 
 
 def counts_line(totals: Totals) -> str:
@@ -52,11 +41,19 @@ def last_attempt(task: TaskView) -> AttemptView | None:
 
 def flags_of(task: TaskView, now: datetime) -> str:
     """What a person should look at, in words; empty most of the time."""
+    said = []
+    if task.overdue_at is not None:
+        late = age(task.overdue_at, now)
+        said.append(f"in {lane_word(task.lane)} for {lane_age(task, now)}, past its limit for {late}")
     attempt = last_attempt(task)
-    if attempt is None or attempt.ended_at is not None:
-        return ""
-    held = age(attempt.started_at, now)
-    return ", ".join(FLAG_WORDS.get(flag, flag.replace("_", " ")).format(age=held) for flag in attempt.flags)
+    if attempt is not None and attempt.ended_at is None:
+        said += [FLAG_WORDS.get(flag, flag.replace("_", " ")) for flag in attempt.flags]
+    return ", ".join(said)
+
+
+def lane_age(task: TaskView, now: datetime) -> str:
+    """How long the task has been in its lane."""
+    return age(task.lane_since or task.since, now)
 
 
 def note(task: TaskView, now: datetime) -> Text:
@@ -83,34 +80,50 @@ def note(task: TaskView, now: datetime) -> Text:
     return Text("; ").join(said)
 
 
-def task_cells(task: TaskView, now: datetime) -> list[Text]:
-    """Id, agent, age, attempt, and what there is to say."""
+def task_cells(task: TaskView, now: datetime, width: int | None = None, *, fine: bool = True) -> list[Text]:
+    """Id, agent, age, attempt, and what there is to say; where the width is known, long names do not take all of it."""
+    name, agent = task.id, task.agent or "-"
+    if width is not None:
+        dots = "…" if fine else ".."
+        name, agent = shortened(name, max(width // 3, 16), dots), shortened(agent, max(width // 6, 10), dots)
     return [
-        cell(task.id, "bold"),
-        cell(task.agent or "-"),
-        cell(age(task.since, now), "dim"),
-        cell(f"attempt {task.attempts}" if task.attempts else "", "" if task.attempts < 2 else AMBER),
+        cell(name, "bold"),
+        cell(agent),
+        cell(lane_age(task, now), "dim"),
+        cell(attempt_word(task) or (f"attempt {task.attempts}" if task.attempts else ""), last_style(task)),
         note(task, now),
     ]
 
 
-def head(plan: PlanView, daemon_pid: int | None, program: str) -> Text:
-    """`auth-system  running  run 1  target main  daemon 4242`."""
+def last_style(task: TaskView) -> str:
+    return AMBER if task.attempts > 1 else ""
+
+
+def head(plan: PlanView, totals: Totals, daemon_pid: int | None, program: str, *, fine: bool = True) -> list[Text]:
+    """What the plan is, how far it has come, and where it stands."""
     over = rows.is_over(plan)
     daemon = f"daemon {daemon_pid}" if daemon_pid else "no daemon" if over else f"no daemon runs: {program} start"
-    return Text("  ").join(
-        [
-            cell(plan.name, "bold"),
-            # a daemon that is gone drains no more
-            cell(
-                "stopped" if plan.state is PlanPhase.DRAINING and daemon_pid is None else plan.state.value,
-                PHASE_STYLES.get(plan.state, ""),
-            ),
-            cell(f"run {plan.number}", "dim"),
-            cell(f"target {plan.target}", "dim"),
-            cell(daemon, "dim" if daemon_pid or over else AMBER),
-        ]
-    )
+    # a daemon that is gone drains no more
+    phase = "stopped" if plan.state is PlanPhase.DRAINING and daemon_pid is None else plan.state.value
+    where = [
+        cell(phase, PHASE_STYLES.get(plan.state, "")),
+        cell(f"run {plan.number}", "dim"),
+        cell(f"target {plan.target}", "dim"),
+        cell(daemon, "dim" if daemon_pid or over else AMBER),
+    ]
+    return [
+        line("plan ", cell(plan.name, "bold"), f"  {counts_line(totals)}"),
+        cell(f"Progress {bar(totals.completed, totals.total, fine=fine)}"),
+        Text("  ").join(where),
+    ]
+
+
+class Layout(StrEnum):
+    """How the tasks are put on the page."""
+
+    COLUMNS = "columns"  #: lanes side by side
+    LANES = "lanes"  #: a heading for each lane, its tasks below
+    FLAT = "flat"  #: a line for each task that begins with its lane, for `grep` and the like
 
 
 def board(
@@ -121,49 +134,91 @@ def board(
     now: datetime,
     daemon_pid: int | None,
     program: str = "orchestrator",
-    by_lane: bool = True,
-    most: int = 200,
+    layout: Layout = Layout.LANES,
+    width: int = 80,
+    most: int | None = 200,
+    details: int = 8,
+    fine: bool = True,
     output: Mapping[str, str] | None = None,
 ) -> list[RenderableType]:
     """The page of `status`.
 
     Args:
-        by_lane: a heading per lane; without it a flat list whose first column is the lane.
-        most: lines per lane; the rest is counted.
+        width: of the terminal, for columns.
+        most: tasks of one lane; the rest is counted. None: all.
+        details: lines below the columns, for tasks that are under way or held up.
+        fine: the terminal can show more than ASCII.
         output: last output line of running tasks.
     """
-    totals = rows.totals(tasks)
-    page: list[RenderableType] = [
-        head(plan, daemon_pid, program),
-        cell(counts_line(totals)),
-        cell(bar(totals.completed, totals.total)),
-        cell(""),
-    ]
-    lanes = {lane: [task for task in tasks if task.lane is lane] for lane in Lane}
-    flat: list[list[Text]] = []
-    for lane, inside in lanes.items():
-        if not inside:
-            continue
-        lines = []
-        for task in inside[:most]:
-            cells = task_cells(task, now)
-            if output and output.get(task.id):
-                last = cell(output[task.id], "dim")
-                cells[-1] = line(cells[-1], "  ", last) if cells[-1].plain else last
-            lines.append(cells)
-        hidden = len(inside) - len(lines)
-        if by_lane:
+    page: list[RenderableType] = [*head(plan, rows.totals(tasks), daemon_pid, program, fine=fine), cell("")]
+    match layout:
+        case Layout.COLUMNS:
+            page += lane_columns(tasks, now=now, width=width, most=most, fine=fine)
+            page += cancelled_line(tasks, width, fine=fine)
+            page += detail_lines(tasks, now, details, output or {}, width, fine=fine)
+        case Layout.LANES | Layout.FLAT:
+            page += _listed(tasks, now, most, output or {}, None if layout is Layout.FLAT else width, fine=fine)
+    return page + inbox_lines(plan, items, program)
+
+
+def _listed(
+    tasks: Sequence[TaskView],
+    now: datetime,
+    most: int | None,
+    output: Mapping[str, str],
+    width: int | None,
+    *,
+    fine: bool,
+) -> list[RenderableType]:
+    """The tasks one below the other: under headings where the width is known, else each with its lane before it."""
+    page: list[RenderableType] = []
+    lines: list[list[Text]] = []
+    for lane in Lane:
+        inside = in_order(lane, tasks)
+        cells = [_with_output(task, task_cells(task, now, width, fine=fine), output) for task in inside[:most]]
+        if hidden := len(inside) - len(cells):
+            cells.append([cell(f"+{hidden} more", "dim"), *[cell("")] * 3, cell("status --all shows them", "dim")])
+        if width is None:
+            lines += [[cell(lane_word(lane)), *one] for one in cells]
+        elif inside:
             page.append(cell(f"{lane_word(lane)} ({len(inside)})", f"bold {LANE_STYLES[lane]}".strip()))
-            page.append(grid(lines))
-            if hidden:
-                page.append(cell(f"  and {hidden} more"))
-        else:
-            flat += [[cell(lane_word(lane)), *cells] for cells in lines]
-            if hidden:
-                flat.append([cell(lane_word(lane)), cell(f"and {hidden} more")])
-    if flat:
-        page.append(grid(flat, indent=0))
-    page += inbox_lines(plan, items, program)
+            page.append(grid(cells))
+    return [*aligned(lines)] if lines else page
+
+
+def _with_output(task: TaskView, cells: list[Text], output: Mapping[str, str]) -> list[Text]:
+    if output.get(task.id):
+        last = cell(output[task.id], "dim")
+        cells[-1] = line(cells[-1], "  ", last) if cells[-1].plain else last
+    return cells
+
+
+def cancelled_line(tasks: Sequence[TaskView], width: int, *, fine: bool = True) -> list[RenderableType]:
+    """The tasks that are no longer wanted, apart from the lanes."""
+    names = [task.id for task in tasks if task.lane is Lane.CANCELLED]
+    if not names:
+        return []
+    text = f"{lane_word(Lane.CANCELLED)} ({len(names)}): {', '.join(names[:50])}"
+    end = "…" if fine else ".."
+    return [cell(""), cell(text if len(text) <= width else text[: width - len(end)] + end, "dim")]
+
+
+def detail_lines(
+    tasks: Sequence[TaskView], now: datetime, most: int, output: Mapping[str, str], width: int, *, fine: bool = True
+) -> list[RenderableType]:
+    """A line for each task that is under way or held up and has more to say than fits into a column."""
+    lanes = (Lane.BLOCKED, Lane.DOING, Lane.FOR_REVIEW, Lane.MERGING)
+    lines = []
+    for task in (task for lane in lanes for task in in_order(lane, tasks)):
+        *_, said = _with_output(task, [note(task, now)], output)
+        if said.plain:
+            name = shortened(task.id, max(width // 3, 16), "…" if fine else "..")
+            lines.append([cell(name, "bold"), cell(lane_word(task.lane), LANE_STYLES[task.lane]), said])
+    if not lines:
+        return []
+    page: list[RenderableType] = [cell(""), grid(lines[:most], indent=0)]
+    if len(lines) > most:
+        page.append(cell(f"+{len(lines) - most} more with something to say", "dim"))
     return page
 
 
@@ -171,11 +226,11 @@ def inbox_lines(plan: PlanView, items: Sequence[Item], program: str) -> list[Ren
     """What waits for a person, at the foot of the board."""
     if not items:
         return []
-    verb = "waits" if len(items) == 1 else "wait"
-    page: list[RenderableType] = [
-        cell(""),
-        cell(f"inbox: {counted(len(items), 'item')} {verb} for you ({program} inbox)", AMBER),
-    ]
+    notes = sum(item.is_note for item in items)
+    asks = len(items) - notes
+    said = [f"{counted(asks, 'item')} {'waits' if asks == 1 else 'wait'} for you"] if asks else []
+    said += [counted(notes, "note")] if notes else []
+    page: list[RenderableType] = [cell(""), cell(f"inbox: {', '.join(said)} ({program} inbox)", AMBER)]
     page.append(
         grid([[cell(item.id, "bold"), cell(item.kind.value.replace("_", " ")), cell(item.title)] for item in items[:5]])
     )

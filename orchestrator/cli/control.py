@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli import rows
 from orchestrator.cli.act import ask_daemon
 from orchestrator.cli.session import Answer, Session
-from orchestrator.cli.verb import OptionalTask, TaskArgument, verb
+from orchestrator.cli.verb import OptionalTask, PlanOption, TaskArgument, verb
 from orchestrator.model.errors import ConfirmationNeeded, NoDaemonError, UsageError
 
 #: How long `stop` waits for the daemon to be gone before it leaves it to itself.
@@ -37,6 +37,7 @@ def cancel(
     task: OptionalTask = None,
     everything: Annotated[bool, typer.Option("--all", help="The whole plan.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="R", help="For the record.")] = "",
+    plan: PlanOption = None,
 ) -> Answer:
     """Give a task up, or with --all the whole plan. Work that was done is kept."""
     if (task is None) != everything:
@@ -45,20 +46,23 @@ def cancel(
             fix="name one task: orchestrator cancel TASK, or everything: orchestrator cancel --all",
         )
     if task is not None:
-        name = _task(session, task)
-        return ask_daemon(session, "cancel", task=name, reason=reason, done=f"'{name}' is cancelled; its work is kept.")
+        chosen, name = _task(session, task, plan)
+        done = f"'{name}' is cancelled; its work is kept."
+        return ask_daemon(session, "cancel", plan=chosen, task=name, reason=reason, done=done)
+    whole = rows.chosen_plan(rows.plans(session.ledger()), plan).name if plan is not None else None
     if session.may_ask:
         said = session.question("Cancel the whole plan? Agents that run are ended, their work is kept. [y]es / [N]o: ")
         if said.lower() not in {"y", "yes"}:
             raise ConfirmationNeeded("nothing was cancelled", why="the answer was not yes")
-    return ask_daemon(session, "cancel", reason=reason, done="The plan is cancelled; work that was done is kept.")
+    done = "The plan is cancelled; work that was done is kept."
+    return ask_daemon(session, "cancel", plan=whole, reason=reason, done=done)
 
 
 @verb
-def retry(session: Session, task: TaskArgument) -> Answer:
+def retry(session: Session, task: TaskArgument, plan: PlanOption = None) -> Answer:
     """Try a task again that failed or was cancelled, with all counts at zero."""
-    name = _task(session, task)
-    return ask_daemon(session, "retry", task=name, done=f"'{name}' will be tried again.")
+    chosen, name = _task(session, task, plan)
+    return ask_daemon(session, "retry", plan=chosen, task=name, done=f"'{name}' will be tried again.")
 
 
 @verb
@@ -108,7 +112,8 @@ def _wait_until_gone(session: Session, within_s: float) -> bool:
     return session.daemon_pid() is None
 
 
-def _task(session: Session, typed: str) -> str:
+def _task(session: Session, typed: str, plan: str | None) -> tuple[str | None, str]:
+    """The plan, when one was named, and the task that was meant."""
     reader = session.ledger()
-    plan = rows.chosen_plan(rows.plans(reader))
-    return rows.chosen_task(rows.tasks(reader, plan.name), typed).id
+    chosen = rows.chosen_plan(rows.plans(reader), plan).name
+    return chosen if plan is not None else None, rows.chosen_task(rows.tasks(reader, chosen), typed).id

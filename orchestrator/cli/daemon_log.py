@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.session import Answer, Session
-from orchestrator.cli.tail import Tail, last_lines
+from orchestrator.cli.tail import RotatedTail, last_lines, rotated
 from orchestrator.model.errors import NothingError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.model.place import Place
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
@@ -35,6 +38,7 @@ class Wanted:
     """What was asked for."""
 
     task: str | None
+    plan: str | None  #: of the daemon's lines: only about this one
     attempt: int | None
     stream: str | None
     number: int | None
@@ -49,22 +53,42 @@ def line_data(line: Line) -> dict[str, Any]:
 
 
 def daemon_log(session: Session, place: Place, wanted: Wanted, *, follow: bool) -> Answer:
-    filtered = wanted.task or wanted.level or wanted.grep or wanted.since
-    texts, offset = last_lines(place.daemon_log, None if filtered else wanted.number, whole=follow)
+    """The daemon's log, with the files that were put aside, oldest first."""
+    with closing(RotatedTail(place.daemon_log)) as tail:
+        return _daemon_log(session, place, wanted, tail, follow=follow)
+
+
+def _daemon_log(session: Session, place: Place, wanted: Wanted, tail: RotatedTail, *, follow: bool) -> Answer:
+    filtered = wanted.task or wanted.plan or wanted.level or wanted.grep or wanted.since
+    if follow or filtered or wanted.number is None:
+        texts = tail.new_lines()
+    else:
+        texts = _last_of_all(place.daemon_log, wanted.number)
+    if not filtered and wanted.number is not None:
+        texts = texts[len(texts) - min(wanted.number, len(texts)) :]
     lines = [line for text in texts if _fits(line := daemon_line(text), wanted)]
     if wanted.number is not None:
         lines = lines[len(lines) - min(wanted.number, len(lines)) :]
     if not follow:
-        if not place.daemon_log.exists():
+        if not any(path.exists() for path in rotated(place.daemon_log)):
             raise NothingError("the daemon has written no log", why="none has run in this repository yet")
         return Answer(
             data={"lines": [line_data(line) for line, _, _ in lines]}, page=lambda: _daemon_page(session, lines)
         )
     _print_daemon(session, lines)
-    tail = Tail(place.daemon_log, offset)
     while True:
-        _print_daemon(session, [line for text in tail.new_lines() if _fits(line := daemon_line(text), wanted)])
         session.wait(0.25)
+        _print_daemon(session, [line for text in tail.new_lines() if _fits(line := daemon_line(text), wanted)])
+
+
+def _last_of_all(path: Path, number: int) -> list[str]:
+    """The last lines of a log and, where it is too short, of the files before it."""
+    found: list[str] = []
+    for one in rotated(path):
+        if len(found) >= number:
+            break
+        found = [*last_lines(one, number - len(found))[0], *found]
+    return found
 
 
 def daemon_line(text: str) -> tuple[Line, str, dict[str, Any]]:
@@ -102,11 +126,12 @@ def _fact(value: object) -> str:
 
 
 def _fits(parsed: tuple[Line, str, dict[str, Any]], wanted: Wanted) -> bool:
-    line, level, _ = parsed
+    line, level, facts = parsed
     rank = LEVELS.index(level) if level in LEVELS else 1
     return (
         rank >= wanted.level
         and (wanted.task is None or line.task == wanted.task)
+        and (wanted.plan is None or facts.get("plan") == wanted.plan)
         and (wanted.since is None or line.at is None or line.at >= wanted.since)
         and (wanted.grep is None or wanted.grep.search(line.text) is not None)
     )

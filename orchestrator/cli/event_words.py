@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.words import counted, joined, short
+from orchestrator.cli.words import counted, joined, length, short
 from orchestrator.core.redact import redact
+from orchestrator.model.item import OVERDUE
 
 if TYPE_CHECKING:
     from orchestrator.ports import Stored
 
 Data = Mapping[str, Any]
+_ISO_LENGTH = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)?")
 
 #: Events that matter to somebody who only wants to know how it goes.
 HEADLINES = frozenset(
@@ -22,7 +25,8 @@ HEADLINES = frozenset(
         "review_asked", "review_decided", "backoff_started", "sent_back", "escalated", "answered", "item_withdrawn",
         "by_hand_began", "by_hand_handed_in", "by_hand_not_yet", "by_hand_ended",
         "task_failed", "task_cancelled", "task_reopened", "task_added", "gate_passed", "gate_failed",
-        "conflict_found", "landed", "synced", "sync_held", "published", "publish_held", "effect_abandoned",
+        "conflict_found", "landed", "lane_overdue", "synced", "sync_held", "published", "publish_held",
+        "effect_abandoned",
     }
 )  # fmt: skip
 
@@ -40,6 +44,15 @@ def _reason(data: Data, name: str = "reason") -> str:
 def _clock(value: object) -> str:
     """A time as it stands in the ledger -> the local time of day."""
     return f"{datetime.fromisoformat(str(value)).astimezone():%H:%M:%S}" if value else "?"
+
+
+def _span(value: object) -> str:
+    """A length of time as it stands in the ledger, such as `PT30M` -> `30m`."""
+    found = _ISO_LENGTH.fullmatch(str(value))
+    if found is None:
+        return str(value)
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return length(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds))
 
 
 def _by(data: Data) -> str:
@@ -65,7 +78,8 @@ def _attempt_ended(data: Data) -> str:
 
 def _escalated(data: Data) -> str:
     item = data.get("item") or {}
-    return f"{item.get('id', '')} asks you: {item.get('title', '')} ({_kind(item.get('kind'))})"
+    verb = "tells you" if item.get("trigger") == OVERDUE else "asks you"
+    return f"{item.get('id', '')} {verb}: {item.get('title', '')} ({_kind(item.get('kind'))})"
 
 
 def _handed_off(data: Data) -> str:
@@ -74,7 +88,9 @@ def _handed_off(data: Data) -> str:
 
 
 def _workspace(data: Data) -> str:
-    return f"worktree {(data.get('workspace') or {}).get('path', '')}"
+    workspace = data.get("workspace") or {}
+    empty = workspace.get("empty")
+    return f"worktree {workspace.get('path', '')}" + (f"; empty submodules: {', '.join(empty)}" if empty else "")
 
 
 #: Events that only the daemon needs.
@@ -141,6 +157,7 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "sync_released": lambda d: "the target is taken in once more",
     "publish_held": lambda d: f"not published{_reason(d, 'why')}",
     "published": lambda d: f"target moved to {short(d.get('commit'))}",
+    "lane_overdue": lambda d: f"in {_kind(d.get('lane'))} for longer than {_span(d.get('limit'))}",
     "tree_removed": lambda d: f"tree of {d.get('owner')} removed",
     "trash_emptied": lambda d: f"{counted(len(d.get('entries', ())), 'tree')} deleted from the trash",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",

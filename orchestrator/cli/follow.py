@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 
 from orchestrator.cli import rows
-from orchestrator.cli.board import board
+from orchestrator.cli.board import Layout, board
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.words import cell, line
 from orchestrator.model.errors import ExitCode, NoDaemonError, OrchestratorError
@@ -20,7 +19,7 @@ from orchestrator.model.run import PlanPhase, TaskState
 from orchestrator.model.view import PlanView, TaskView
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import ConsoleDimensions, RenderableType
     from rich.live import Live
 
     from orchestrator.ports import LedgerReader, Stored
@@ -103,27 +102,13 @@ def follow(session: Session, reader: LedgerReader, name: str, *, exit_when_block
     )
 
 
-def watch(session: Session, plan: str | None) -> Answer:
-    """`status --watch`: the same picture, for ever."""
-    reader = session.ledger()
-    name = rows.chosen_plan(rows.plans(reader), plan).name
-    with _screen(session) as live:
-        version = -1
-        while True:
-            present = reader.version()
-            if present != version or live:
-                version = present
-                seen = picture(reader, name)
-                _draw(session, live, seen)
-            session.wait(EVERY_S)
-
-
 def _until_over(
     session: Session, reader: LedgerReader, name: str, *, stop_when_blocked: bool, after_seq: int
 ) -> tuple[Picture, ExitCode]:
     version, away = -1, 0
     seen = picture(reader, name)
     with _screen(session) as live:
+        drawn = None
         while True:
             present = reader.version()
             if present != version:
@@ -133,7 +118,7 @@ def _until_over(
                 seen = picture(reader, name)
                 if live is None:
                     print_headlines(session, new)
-            _draw(session, live, seen)
+            drawn = _draw(session, live, seen, drawn)
             code = outcome(seen, stop_when_blocked=stop_when_blocked)
             if code is not None:
                 return seen, code
@@ -163,24 +148,37 @@ def print_headlines(session: Session, new: Iterable[Stored]) -> None:
 @contextmanager
 def _screen(session: Session) -> Iterator[Live | None]:
     """A part of the terminal that is drawn again and again; None where there is no terminal."""
-    if not session.on_terminal or not sys.stdout.isatty():
+    if not session.has_screen:
         yield None
         return
     from rich.live import Live
 
-    with Live(console=session.console(), auto_refresh=False, vertical_overflow="ellipsis") as live:
+    console = session.console()
+    with Live(console=console, auto_refresh=False, vertical_overflow="ellipsis", redirect_stdout=False) as live:
         yield live
 
 
-def _draw(session: Session, live: Live | None, seen: Picture) -> None:
-    if live is not None:
-        live.update(Group(*_screen_page(session, seen, live.console.height)), refresh=True)
+def _draw(
+    session: Session, live: Live | None, seen: Picture, drawn: ConsoleDimensions | None
+) -> ConsoleDimensions | None:
+    """Draw once more. Returns: the size of the terminal it was drawn for."""
+    if live is None:
+        return None
+    size = live.console.size
+    if drawn not in {None, size}:
+        live.console.clear()  # the terminal has broken the lines anew, so they are not where we left them
+    live.update(Group(*screen_page(session, seen, size.width, size.height)), refresh=True)
+    return size
 
 
-def _screen_page(session: Session, seen: Picture, height: int) -> list[RenderableType]:
-    from orchestrator.cli.status import last_output
+def screen_page(session: Session, seen: Picture, width: int, height: int) -> list[RenderableType]:
+    """The board for one screen: no longer than it, with the last words of those who work."""
+    from orchestrator.cli.status import WIDE, last_output
 
     running = [task for task in seen.tasks if task.state is TaskState.RUNNING]
+    beside = width >= WIDE
+    details = min(max((height - 20) // 2, 3), 8)
+    foot = 2 + (2 + min(len(seen.items), 5) if seen.items else 0)
     page = board(
         seen.plan,
         seen.tasks,
@@ -188,7 +186,11 @@ def _screen_page(session: Session, seen: Picture, height: int) -> list[Renderabl
         now=session.now(),
         daemon_pid=session.daemon_pid(),
         program=session.program,
-        most=max((height - 14) // 4, 3),
+        layout=Layout.COLUMNS if beside else Layout.LANES,
+        width=width,
+        most=max(height - 9 - details - foot if beside else (height - 14) // 4, 3),
+        details=details,
+        fine=session.is_fine,
         output={task.id: last_output(session, task)[:160] for task in running[:16]},
     )
     return [*page, cell(""), cell("Ctrl-C leaves this view; the work goes on.", "dim")]

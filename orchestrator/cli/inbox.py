@@ -149,6 +149,7 @@ def _more(item: Item) -> dict[str, Any]:
         "title": item.title,
         "paths": item.paths,
         "free_text": item.free_text,
+        "overdue_at": item.overdue_at,
         "text": item.text,
         "answered_at": item.answered_at,
         "withdrawn": item.withdrawn,
@@ -173,7 +174,7 @@ def _list(session: Session, items: list[Item]) -> Iterable[RenderableType]:
                 [
                     cell(item.id, f"bold {AMBER}" if item.is_open else "dim"),
                     cell(item.kind.value.replace("_", " ")),
-                    cell(f"{age(item.asked_at, now)} ago", "dim"),
+                    cell(f"{age(item.asked_at, now)} ago{', too long' if item.overdue_at else ''}", "dim"),
                     cell(item.title),
                 ]
             ],

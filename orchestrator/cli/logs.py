@@ -65,10 +65,17 @@ def logs(
     grep: Annotated[str | None, typer.Option("--grep", metavar="R", help="Only lines that match.")] = None,
     plan: PlanOption = None,
 ) -> Answer:
-    """What agents, checks and the daemon wrote. Without TASK: the last attempt of every task, and the events."""
+    """What agents, checks and the daemon wrote. Without TASK: the last attempt of every task, and the events.
+
+    With --level, or --stream daemon: what the daemon wrote, in the files that were put aside too.
+    """
+    if level is not None and stream is None:
+        stream = "daemon"  # nothing else has levels
     wanted = _wanted(session, task, attempt, stream, number, since, level, grep)
     place = session.place()
     if stream == "daemon":
+        if task is not None or plan is not None:
+            wanted = _about(session, wanted, task, plan)
         return daemon_log(session, place, wanted, follow=follow)
     reader = session.ledger()
     chosen = rows.chosen_plan(rows.plans(reader), plan)
@@ -91,6 +98,14 @@ def logs(
     shown.print(lines)
     shown.follow()
     return Answer(streamed=True)
+
+
+def _about(session: Session, wanted: Wanted, task: str | None, plan: str | None) -> Wanted:
+    """With the task and the plan that were meant."""
+    reader = session.ledger()
+    chosen = rows.chosen_plan(rows.plans(reader), plan).name
+    name = rows.chosen_task(rows.tasks(reader, chosen), task).id if task is not None else None
+    return replace(wanted, task=name, plan=chosen if plan is not None else None)
 
 
 def _wanted(
@@ -123,6 +138,7 @@ def _wanted(
         raise UsageError(f"'{grep}' is no regular expression", why=str(error)) from error
     return Wanted(
         task=task,
+        plan=None,
         attempt=attempt,
         stream=stream,
         number=number,

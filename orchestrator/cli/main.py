@@ -15,13 +15,16 @@ from typer.exceptions import TyperException
 
 from orchestrator import __version__
 from orchestrator.cli import (
+    bare,
     config,
     conflicts,
     control,
     diff,
+    doctor,
     events,
     fetch,
     inbox,
+    init,
     logs,
     plan,
     report,
@@ -36,6 +39,13 @@ from orchestrator.model.errors import ExitCode, OrchestratorError, UsageError
 
 #: Every verb: the words to type, what it does in short, an example. In the order in which a newcomer needs them.
 HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Set up",
+        (
+            ("init", "find checks and agents, ask, write orchestrator.toml", "init"),
+            ("doctor", "what does not work on this machine, and how to mend it", "doctor"),
+        ),
+    ),
     (
         "Run a plan",
         (
@@ -164,7 +174,7 @@ def top(
         session.directory = directory.absolute()
     if context.invoked_subcommand is None:
         session.command = "status"
-        raise typer.Exit(session.show(status.bare(session)))
+        raise typer.Exit(session.show(bare.bare(session)))
 
 
 def _add(to: typer.Typer, words: str, run: Callable[..., None]) -> None:
@@ -179,6 +189,8 @@ def _group(name: str, text: str, *, run: Callable[..., None] | None = None) -> t
     return group
 
 
+_add(app, "init", init.init)
+_add(app, "doctor", doctor.doctor)
 _add(app, "start", start.start)
 _plan = _group("plan", "What a plan says, before anything runs.")
 _add(_plan, "plan check", plan.check)
@@ -244,6 +256,7 @@ def _run(given: list[str], session: Session) -> int:
         session.json |= "--json" in given
         return session.fail(_usage(error, session))
     except typer.Abort:
+        sys.stderr.write("\ninterrupted\n")  # Ctrl-C leaves the cursor behind a question
         return ExitCode.INTERRUPTED
     return code if isinstance(code, int) else ExitCode.OK
 

@@ -103,6 +103,7 @@ def check_data(found: Assessment) -> dict[str, Any]:
             {"tasks": pair.tasks, "witness": pair.witness, "ordered": pair.ordered} for pair in found.overlaps
         ],
         "waves": found.waves,
+        "git_config": found.git_config or {},
     }
 
 

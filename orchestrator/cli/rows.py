@@ -49,7 +49,8 @@ def task_view(row: Mapping[str, Any]) -> TaskView:
     known["state"] = TaskState(known["state"])
     known["lane"] = Lane(known["lane"])
     known["since"] = _time(known["since"])
-    known["retry_at"] = _time(known["retry_at"])
+    for name in ("retry_at", "lane_since", "overdue_at"):
+        known[name] = _time(known.get(name))
     for name in ("files", "depends_on", "changed"):
         known[name] = tuple(known[name])
     known["history"] = tuple(attempt_view(one) for one in known["history"])
@@ -68,7 +69,7 @@ def plan_view(row: Mapping[str, Any]) -> PlanView:
 def item_view(row: Mapping[str, Any]) -> Item:
     known = _known(Item, row)
     known["kind"] = ItemKind(known["kind"])
-    for name in ("asked_at", "deadline", "answered_at", "taken_at"):
+    for name in ("asked_at", "deadline", "answered_at", "overdue_at", "taken_at"):
         known[name] = _time(known.get(name))
     known["paths"] = tuple(known.get("paths", ()))
     known["options"] = tuple(Option(**_known(Option, option)) for option in known["options"])

@@ -18,8 +18,10 @@ from orchestrator.model.errors import ExitCode, OrchestratorError, PlanError, Pr
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from orchestrator.core.detection import Signs
     from orchestrator.model.assessment import Assessment
     from orchestrator.model.place import Place
+    from orchestrator.model.probe import Probe
     from orchestrator.model.view import AttemptView, Change, PlanView, TaskView, TreeHolds, TreeView
     from orchestrator.ports import LedgerReader
     from orchestrator.wire import Accepted, Action, Hello, Overrides, SubmitPlan
@@ -38,6 +40,10 @@ class World(Protocol):
     def open_ledger(self, place: Place) -> LedgerReader: ...
     def daemon_info(self, place: Place) -> dict[str, Any] | None: ...
     def load_settings(self, place: Place, flags: Mapping[str, Any] | None = None) -> Any: ...
+    def look_around(self, place: Place) -> Signs: ...
+    def settings_file(self, place: Place) -> str | None: ...
+    def write_settings(self, place: Place, text: str) -> Path: ...
+    def examine(self, start: Path) -> tuple[Probe, ...]: ...
     def setting_origins(self, settings: Any) -> list[tuple[str, Any, str]]: ...
     def check_plan(self, place: Place, path: Path, overrides: Overrides) -> Assessment: ...
     def plan_schema(self) -> dict[str, Any]: ...
@@ -51,7 +57,7 @@ class World(Protocol):
         exit_when_blocked: bool,
         console: bool,
     ) -> int: ...
-    def why(self, place: Place, task: str) -> list[str]: ...
+    def why(self, place: Place, task: str, plan: str) -> list[str]: ...
 
 
 class Sight(Protocol):
@@ -133,6 +139,8 @@ class Session:
     wait: Callable[[float], None] = time.sleep
     ask: Callable[[str], str] | None = None  #: None: the person at the terminal
     known_place: Place | None = None
+    columns: int | None = None  #: of the terminal; None: look at it
+    is_gone: bool = False  #: the person closed their side instead of answering
 
     # ---- ways to the outside ----
 
@@ -175,6 +183,11 @@ class Session:
         return not self.json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
     @property
+    def has_screen(self) -> bool:
+        """Whether something can be drawn on it again and again."""
+        return self.on_terminal and sys.stdout.isatty()
+
+    @property
     def may_ask(self) -> bool:
         """Whether there is a person who can answer."""
         if self.terminal is not None:
@@ -187,9 +200,22 @@ class Session:
             return self.ask(text).strip()
         sys.stderr.write(text)
         sys.stderr.flush()
-        return sys.stdin.readline().strip()
+        said = sys.stdin.readline()
+        self.is_gone = not said
+        if self.is_gone:
+            sys.stderr.write("\n")  # Ctrl-D leaves the cursor behind the question
+        return said.strip()
 
     # ---- output ----
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the output can show blocks and dots, and not only ASCII."""
+        try:
+            "█░…".encode(getattr(sys.stdout, "encoding", None) or "ascii")
+        except (UnicodeEncodeError, LookupError):
+            return False
+        return True
 
     def console(self, stream: TextIO | None = None) -> Console:
         from rich.console import Console
@@ -205,7 +231,7 @@ class Session:
             force_terminal=on_terminal,
             color_system=system,  # type: ignore[arg-type]  # one of the names that rich knows
             no_color=plain,
-            width=None if on_terminal else UNLIMITED_WIDTH,
+            width=self.columns or (None if on_terminal else UNLIMITED_WIDTH),
             highlight=False,
             markup=False,
             emoji=False,
@@ -256,10 +282,11 @@ class Session:
         return error.exit_code
 
     def complain(self, error: OrchestratorError) -> None:
-        from orchestrator.cli.words import cell
+        from orchestrator.cli.words import told
 
         head = "" if isinstance(error, PlanError) else "error: "
-        self.say(cell(f"{head}{error}", "red" if self.color != "never" else ""), talk=True)
+        style = "red" if self.color != "never" else ""
+        self.say(*told(f"{head}{error}", style), talk=True)
 
     def print_json(self, value: Any) -> None:
         sys.stdout.write(as_json(value) + "\n")

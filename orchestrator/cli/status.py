@@ -1,4 +1,4 @@
-"""`status`: where everything is. Bare `orchestrator` is this, or what to do next when there is nothing yet."""
+"""`status`: where everything is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli import rows
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import OptionalTask, PlanOption, verb
-from orchestrator.model.errors import NothingError, RepositoryError, UsageError
+from orchestrator.model.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from orchestrator.model.item import Item
     from orchestrator.model.view import AttemptView, PlanView, TaskView
-    from orchestrator.ports import LedgerReader
 
-#: Columns below which lanes have no heading of their own.
-WIDE = 70
+#: Columns from which on the lanes stand side by side.
+WIDE = 90
+#: Tasks of one lane in a list that nobody looks at on a screen.
+MOST_LISTED = 200
 
 
 @verb
@@ -31,7 +32,10 @@ def status(
     session: Session,
     task: OptionalTask = None,
     plan: PlanOption = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep the picture up to date until Ctrl-C.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every task, however many there are.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep the picture up to date until the plan is over, or Ctrl-C.")
+    ] = False,
 ) -> Answer:
     """Where everything is: lanes, tasks, progress. With TASK: everything about one task."""
     if watch:
@@ -40,25 +44,15 @@ def status(
                 "--watch shows the whole board to a person",
                 fix="leave out TASK and --json; `events -f --json` is for programs",
             )
-        from orchestrator.cli.follow import watch as keep_showing
+        from orchestrator.cli.watch import watch as keep_showing
 
-        return keep_showing(session, plan)
-    return status_answer(session, task, plan)
-
-
-def bare(session: Session) -> Answer:
-    """What a person gets who typed nothing but `orchestrator`."""
-    if session.json:
-        return status_answer(session)
-    try:
-        return status_answer(session)
-    except NothingError:
-        return Answer(page=lambda: _first_steps(session))
-    except RepositoryError as error:
-        return Answer(page=lambda: _outside(session), error=error)
+        return keep_showing(session, plan, everything=everything)
+    return status_answer(session, task, plan, everything=everything)
 
 
-def status_answer(session: Session, task: str | None = None, plan: str | None = None) -> Answer:
+def status_answer(
+    session: Session, task: str | None = None, plan: str | None = None, *, everything: bool = False
+) -> Answer:
     reader = session.ledger()
     known = rows.plans(reader)
     chosen = rows.chosen_plan(known, plan)
@@ -71,20 +65,22 @@ def status_answer(session: Session, task: str | None = None, plan: str | None = 
         last = last_output(session, one)
         data["tasks"] = [{**task_data(one), **detail_data(one), "last_output": last}]
         return Answer(data=data, page=lambda: task_page(session, chosen, one, items, last))
-    return Answer(data=data, page=lambda: _board(session, reader, chosen, tasks, items, pid))
+    return Answer(data=data, page=lambda: board_page(session, chosen, tasks, items, pid, everything))
 
 
-def _board(
+def board_page(
     session: Session,
-    reader: LedgerReader,
     plan: PlanView,
     tasks: list[TaskView],
     items: list[Item],
     pid: int | None,
-) -> Iterable[RenderableType]:
-    from orchestrator.cli.board import board
+    everything: bool = False,
+) -> list[RenderableType]:
+    """The board as it fits the place where it is shown."""
+    from orchestrator.cli.board import Layout, board
 
-    wide = session.on_terminal and session.console().width >= WIDE
+    width, height = session.console().size if session.on_terminal else (0, 0)
+    most = max(height - 12, 10) if session.on_terminal else MOST_LISTED
     return board(
         plan,
         tasks,
@@ -92,8 +88,10 @@ def _board(
         now=session.now(),
         daemon_pid=pid,
         program=session.program,
-        by_lane=wide,
-        most=40 if session.on_terminal else 200,
+        layout=Layout.COLUMNS if width >= WIDE else Layout.LANES if session.on_terminal else Layout.FLAT,
+        width=width,
+        most=None if everything else most,
+        fine=session.is_fine,
     )
 
 
@@ -135,6 +133,7 @@ def task_data(task: TaskView) -> dict[str, Any]:
         "files": task.files,
         "landed_commit": task.landed_commit,
         "usage": task.usage,
+        "overdue_at": task.overdue_at,
     }
 
 
@@ -142,6 +141,8 @@ def detail_data(task: TaskView) -> dict[str, Any]:
     """What `status TASK --json` says beyond the list."""
     return {
         "since": task.since,
+        "lane_since": task.lane_since,
+        "tries": task.tries,
         "depends_on": task.depends_on,
         "retry_at": task.retry_at,
         "item": task.item,
@@ -170,7 +171,8 @@ def last_output(session: Session, task: TaskView) -> str:
 def task_page(
     session: Session, plan: PlanView, task: TaskView, items: list[Item], last: str
 ) -> Iterable[RenderableType]:
-    from orchestrator.cli.board import LANE_STYLES, flags_of, lane_word
+    from orchestrator.cli.board import flags_of
+    from orchestrator.cli.columns import LANE_STYLES, lane_word
     from orchestrator.cli.words import AMBER, age, cell, grid, indented, line, short
 
     now = session.now()
@@ -233,25 +235,3 @@ def plan_files(session: Session) -> list[str]:
     folder = session.place().root / "plans"
     found = sorted(path for ending in ("*.yaml", "*.yml") for path in folder.glob(ending))
     return [os.path.relpath(path, session.path(Path())) for path in found]
-
-
-def _first_steps(session: Session) -> Iterable[RenderableType]:
-    from orchestrator.cli.words import cell
-
-    found = plan_files(session)
-    yield cell("Nothing has been started in this repository yet.", "bold")
-    if not found:
-        yield cell("A work plan is a YAML file with a list of tasks, best kept in plans/. Write one, then:")
-        found = ["plans/my-plan.yaml"]
-    yield cell(f"  {session.command_line('plan', 'check', found[0])}    what is wrong with it, what would collide")
-    yield cell(f"  {session.command_line('start', found[0])}         show it, ask, run it")
-    for other in found[1:6]:
-        yield cell(f"  also here: {other}")
-    yield cell(f"All verbs: {session.program} --help")
-
-
-def _outside(session: Session) -> Iterable[RenderableType]:
-    from orchestrator.cli.words import cell
-
-    yield cell(f"{session.program} runs a work plan with many coding agents at once on one git repository.")
-    yield cell(f"Go into a git repository, or name one: {session.program} -C DIR. All verbs: {session.program} --help")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 BLOCK = 64 * 1024
 #: A line without an end is cut here, so that a program that never breaks its lines cannot fill our memory.
@@ -74,3 +76,72 @@ class Tail:
             whole.append(self._rest)
             self._rest = b""
         return [as_line(raw) for raw in whole]
+
+
+class RotatedTail:
+    """The lines of a file that is put aside now and then, as `<path>.1`, `<path>.2` and so on, and begun anew.
+
+    The file that was read last stays open: so what was written to it before it was put aside, or even dropped, is not
+    missed, and no other file can be mistaken for it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._rest = b""
+
+    def new_lines(self) -> list[str]:
+        """Whole lines since the last call, the first time all there are: of every file, in the order written."""
+        lines = self._read()
+        for file in self._newer():
+            if self._file is not None:
+                self._file.close()
+            if self._rest:  # it was put aside in the middle of a line
+                lines.append(self._rest)
+            self._file, self._rest = file, b""
+            lines += self._read()
+        return [as_line(raw) for raw in lines]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _read(self) -> list[bytes]:
+        if self._file is None:
+            return []
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self._file.seek(0)  # somebody emptied it
+            self._rest = b""
+        *whole, self._rest = (self._rest + self._file.read()).split(b"\n")
+        return whole
+
+    def _newer(self) -> list[BinaryIO]:
+        """The files that were begun after the one that was read last, oldest first.
+
+        They are opened newest first: one that is put aside in between is seen twice, and none is missed.
+        """
+        last = os.fstat(self._file.fileno()).st_ino if self._file is not None else None
+        files: dict[int, BinaryIO] = {}
+        for path in rotated(self._path):
+            try:
+                file = path.open("rb")
+            except OSError:
+                continue
+            inode = os.fstat(file.fileno()).st_ino
+            if inode == last or inode in files:
+                file.close()
+                if inode == last:
+                    break
+            else:
+                files[inode] = file
+        return list(reversed(files.values()))
+
+
+def rotated(path: Path) -> list[Path]:
+    """The file and those that were put aside, newest first."""
+    number = 1
+    found = [path]
+    while (older := path.with_name(f"{path.name}.{number}")).exists():
+        found.append(older)
+        number += 1
+    return found

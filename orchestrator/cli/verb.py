@@ -68,7 +68,7 @@ def take_common(session: Session, given: dict[str, Any]) -> None:
 
 def complete_task(context: typer.Context, incomplete: str) -> list[str]:
     """Task ids for the shell; none when there is anything wrong."""
-    return _complete(context, incomplete, lambda session: _task_ids(session))
+    return _complete(context, incomplete, lambda session: _task_ids(session, context.params.get("plan")))
 
 
 def complete_item(context: typer.Context, incomplete: str) -> list[str]:
@@ -86,11 +86,11 @@ def complete_conflict(context: typer.Context, incomplete: str) -> list[str]:
     return _complete(context, incomplete, names)
 
 
-def _task_ids(session: Session) -> list[str]:
+def _task_ids(session: Session, plan: str | None) -> list[str]:
     from orchestrator.cli import rows
 
     reader = session.ledger()
-    return [task.id for task in rows.tasks(reader, rows.chosen_plan(rows.plans(reader)).name)]
+    return [task.id for task in rows.tasks(reader, rows.chosen_plan(rows.plans(reader), plan).name)]
 
 
 def _complete(context: typer.Context, incomplete: str, names: Callable[[Session], list[str]]) -> list[str]:

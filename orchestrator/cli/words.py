@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -34,10 +36,24 @@ def line(*parts: str | Text) -> Text:
     return whole
 
 
-def indented(text: str, by: str = "    ", style: str = "") -> Text:
+def prose(text: str | Text, indent: int = 0, style: str = "") -> RenderableType:
+    """Sentences, broken between words where the terminal ends; the lines that follow stay under the first.
+
+    A command that a person may copy is no prose: nothing is ever put into it.
+    """
+    return Padding(text if isinstance(text, Text) else cell(text, style), (0, 0, 0, indent), expand=False)
+
+
+def told(error: str, style: str = "") -> Iterable[RenderableType]:
+    """What went wrong, why, and what to do. The last is often a command to copy, so it is left in one piece."""
+    for row in error.split("\n"):
+        text = row.lstrip(" ")
+        yield cell(row, style) if text.startswith("fix: ") or not text else prose(text, len(row) - len(text), style)
+
+
+def indented(text: str, by: str = "    ", style: str = "") -> RenderableType:
     """A text of several lines that others wrote, moved to the right, with obvious secrets masked."""
-    text = redact(text)
-    return cell("\n".join(f"{by}{row}" if row else "" for row in text.rstrip("\n").split("\n")), style)
+    return prose(cell(redact(text).rstrip("\n"), style), len(by))
 
 
 def grid(rows: Iterable[Sequence[Text]], *, indent: int = 2, wrap_last: bool = True) -> Table:
@@ -51,6 +67,18 @@ def grid(rows: Iterable[Sequence[Text]], *, indent: int = 2, wrap_last: bool = T
     for row in filled:
         table.add_row(*row)
     return table
+
+
+def aligned(rows: Sequence[Sequence[Text]]) -> list[Text]:
+    """Rows with aligned columns, a line each, never broken. For long lists: much faster than a grid."""
+    columns = max((len(row) for row in rows), default=0)
+    widths = [max((row[at].cell_len for row in rows if at < len(row)), default=0) for at in range(columns)]
+    return [
+        Text("  ").join(
+            [*(line(text, " " * (widths[at] - text.cell_len)) for at, text in enumerate(row[:-1])), *row[-1:]]
+        )
+        for row in rows
+    ]
 
 
 def length(span: timedelta) -> str:
@@ -92,8 +120,9 @@ def joined(names: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def bar(done: int, total: int, width: int = 20) -> str:
-    """`████░░░░ 25 % (1/4 done)`."""
+def bar(done: int, total: int, width: int = 20, *, fine: bool = True) -> str:
+    """`████░░░░ 25 % (1/4 done)`, or where there are no blocks `[####----] 25 % (1/4 done)`."""
     share = done / total if total else 0.0
     full = int(share * width)
-    return f"{'█' * full}{'░' * (width - full)} {int(share * 100)} % ({done}/{total} done)"
+    drawn = f"{'█' * full}{'░' * (width - full)}" if fine else f"[{'#' * full}{'-' * (width - full)}]"
+    return f"{drawn} {int(share * 100)} % ({done}/{total} done)"

@@ -145,6 +145,8 @@ def _resolving_task(plan: PlanRun, item: Item, target: Commit) -> TaskAdded:
 
 def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact: AnswerGiven) -> None:
     task_id = task.task.id
+    if item.is_note:
+        return
     if item.kind is ItemKind.QUESTION:
         _answered_question(draft, plan, item, task, fact)
         return

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cache
 
 from orchestrator.core import forecast, graph
+from orchestrator.core.contentwarnings import content_warnings
 from orchestrator.core.overlap import TooManyPairs, overlapping_pairs, reading_pairs, rivals_of, witness
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
@@ -212,6 +213,7 @@ def _repository_problems(facts: RepoFacts, file: str) -> Iterable[Problem]:
             fix="run `git config user.name NAME` and `git config user.email MAIL`",
             file=file,
         )
+    yield from content_warnings(facts, file)
 
 
 def _cycle_problems(tasks: Sequence[Task], place: _Placer) -> Iterable[Problem]:

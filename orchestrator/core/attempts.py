@@ -23,7 +23,7 @@ from orchestrator.model.attempt import (
     RunKind,
     RunState,
 )
-from orchestrator.model.effect import CollectWork, MakeWorkspace, RemoveTree, StopRun, WakeAt
+from orchestrator.model.effect import CollectWork, MakeWorkspace, RemoveTree, StopRun
 from orchestrator.model.event import (
     AttemptEnded,
     AttemptFlagged,
@@ -47,7 +47,6 @@ from orchestrator.model.event import (
 from orchestrator.model.fact import (
     AgentReported,
     AttemptQuiet,
-    HeldLong,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
@@ -55,9 +54,8 @@ from orchestrator.model.fact import (
 from orchestrator.model.ids import attempt_id
 from orchestrator.model.run import PlanRun
 
-AttemptFact = WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | HeldLong | WorkCollected
+AttemptFact = WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | WorkCollected
 
-HELD_LONG = "held_long"
 QUIET = "quiet"
 
 
@@ -100,12 +98,11 @@ def start_task(draft: Draft, plan: PlanRun, start: Start) -> None:
             start=task.resume_from,
             merge=task.merges if task.resume_from is None else None,
         ),
-        WakeAt(at=draft.now + draft.state.held, fact=HeldLong(attempt_id=attempt)),
     )
 
 
 def live_attempt(
-    draft: Draft, fact: WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | HeldLong | WorkCollected
+    draft: Draft, fact: WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | WorkCollected
 ) -> tuple[PlanRun, Attempt] | None:
     """The attempt a fact is about, if it still holds its task: the word of an evicted holder changes nothing."""
     plan = draft.plan_of(fact.attempt_id)
@@ -310,14 +307,13 @@ def agent_reported(draft: Draft, fact: AgentReported) -> None:
             draft.record(asked)
 
 
-def attempt_flagged(draft: Draft, fact: AttemptQuiet | HeldLong) -> None:
+def attempt_flagged(draft: Draft, fact: AttemptQuiet) -> None:
     """Something that a person should look at; nothing is stopped for it."""
     if (found := live_attempt(draft, fact)) is None:
         return
     plan, attempt = found
-    flag, on = (HELD_LONG, True) if isinstance(fact, HeldLong) else (QUIET, fact.quiet)
-    if (flag in attempt.flags) is not on:
-        draft.record(AttemptFlagged(**keys_of(plan, attempt), flag=flag, on=on))
+    if (QUIET in attempt.flags) is not fact.quiet:
+        draft.record(AttemptFlagged(**keys_of(plan, attempt), flag=QUIET, on=fact.quiet))
 
 
 def stop_attempt(

@@ -69,4 +69,5 @@ def briefing_for(run: PlanRun, attempt: Attempt, author: str) -> Briefing:
         earlier_head=previous[-1].head if previous else None,
         merging=attempt.start is not None or task_run.merges is not None,
         author=author,
+        empty=attempt.workspace.empty,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
@@ -31,6 +32,7 @@ class Draft:
     """
 
     def __init__(self, state: State, now: datetime, chance: float) -> None:
+        self.before = state
         self.state = state
         self.now = now
         self.chance = chance
@@ -47,6 +49,14 @@ class Draft:
         """Ask for something to be done; asked twice in one decision, it is done once."""
         asked = {effect.key for effect in self._effects}
         self._effects.extend(effect for effect in effects if effect.key not in asked)
+
+    def touched(self) -> Iterator[tuple[PlanRun, TaskId]]:
+        """The tasks that something was decided about, each once, with their plan as it is now."""
+        told = ((getattr(event, "plan_id", None), getattr(event, "task_id", None)) for event in self._events)
+        for plan_id, task_id in dict.fromkeys(told):
+            plan = self.state.plans.get(plan_id) if plan_id is not None else None
+            if plan is not None and task_id is not None:
+                yield plan, task_id
 
     def plan(self, plan_id: PlanId) -> PlanRun:
         return self.state.plans[plan_id]

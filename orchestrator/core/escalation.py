@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from orchestrator.core.planvalues import length_text
 from orchestrator.model.attempt import Attempt, FailureKind
 from orchestrator.model.ids import CandidateId, ItemId, PlanId
-from orchestrator.model.item import Item, ItemKind, Option
-from orchestrator.model.run import PlanRun, State, TaskRun, TaskState
+from orchestrator.model.item import OVERDUE, Item, ItemKind, Option
+from orchestrator.model.run import Lane, PlanRun, State, TaskRun, TaskState
 
 RETRY = Option(id="retry", label="Try again", effect="a fresh attempt starts; all counts begin anew")
 GIVE_UP = Option(id="give_up", label="Give up", effect="the task fails; what depends on it will not run")
@@ -308,6 +309,39 @@ def not_done(state: State, run: PlanRun, key: str, detail: str, now: datetime) -
         title=f"could not be done: {key}",
         context=detail,
         options=(Option(id="leave", label="I have seen it", effect="nothing; the plan goes on as it is"),),
+        asked_at=now,
+    )
+
+
+def overdue(
+    state: State, run: PlanRun, task: TaskRun, lane: Lane, spent: timedelta, limit: timedelta, now: datetime
+) -> Item:
+    """A note that a task is past the limit of its lane; it goes away by itself when the task moves on."""
+    name = task.task.id
+    shown = timedelta(seconds=int(spent.total_seconds()))
+    if shown > timedelta(minutes=1):
+        shown -= shown % timedelta(minutes=1)
+    look = (
+        f"`orchestrator logs {name}` shows what it does"
+        if lane is Lane.DOING
+        else f"`orchestrator why {name}` says what it waits for"
+    )
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.STUCK,
+        trigger=OVERDUE,
+        plan_id=run.id,
+        task_id=name,
+        title=f"'{name}' has been in {lane.value.replace('_', ' ')} for {length_text(shown)}",
+        context=(
+            f"the limit of this lane is {length_text(limit)} (setting attention.{lane.value}); "
+            "nothing is stopped for it\n"
+            f"{look}; `orchestrator cancel {name}` ends it\n"
+            "this note goes away by itself when the task moves on"
+        ),
+        options=(Option(id="leave", label="I have seen it", effect="the note goes away; the task goes on as it is"),),
+        waits=False,
+        priority=25,
         asked_at=now,
     )
 

@@ -13,11 +13,6 @@ from dataclasses import dataclass
 COMMIT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 OLDEST_GIT = (2, 39)  #: the first with all of `merge-tree --write-tree`
 
-#: settings of the user that change what a checkout or a commit contains; nothing else is taken over
-_TAKEN = frozenset(
-    f"core.{name}"
-    for name in ("autocrlf", "eol", "filemode", "symlinks", "ignorecase", "precomposeunicode", "checkroundtripencoding")
-)
 _MARKER = re.compile(rb"^(?:<{7}|>{7})(?: |\r?$)", re.MULTILINE)
 
 
@@ -318,19 +313,6 @@ def listed_settings(data: bytes) -> dict[str, str]:
             name, newline, value = text_of(field).partition("\n")
             found[name] = value if newline else "true"
     return found
-
-
-def taken_settings(listed: Mapping[str, str]) -> dict[str, str]:
-    """The settings of the user that our repositories get too."""
-    taken = {name: value for name, value in listed.items() if name in _TAKEN}
-    for name, value in listed.items():
-        if name.startswith("submodule.") and name.endswith(".url") and _is_absolute_url(value):
-            taken[name] = value
-    return taken
-
-
-def _is_absolute_url(url: str) -> bool:
-    return url.startswith("/") or "://" in url or re.match(r"[^/:]+:(?!:)", url) is not None
 
 
 def config_text(settings: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from orchestrator.core.moves import attempt_with, item_with, move, plan_with
+from orchestrator.core.moves import attempt_to, attempt_with, item_with, move, plan_with
 from orchestrator.core.planfold import without_task
 from orchestrator.model.attempt import Attempt, AttemptState, ByHand
 from orchestrator.model.event import (
@@ -32,16 +32,16 @@ def by_hand(state: State, event: HandEvent, at: datetime) -> State:
             plan = attempt_with(plan, event.attempt_id, by_hand=mine)
         case ByHandReady():
             item = replace(item, worktree=event.path)
-            plan = attempt_with(plan, event.attempt_id, state=AttemptState.WAITING)
+            plan = attempt_to(plan, event.attempt_id, AttemptState.WAITING, at)
         case ByHandHandedIn():
             mine = _counted(attempt, by=event.by, accepts=event.accept, keep=event.keep)
-            plan = attempt_with(plan, event.attempt_id, state=AttemptState.STOPPING, by_hand=mine)
+            plan = attempt_to(plan, event.attempt_id, AttemptState.STOPPING, at, by_hand=mine)
         case ByHandGivenUp():
             mine = _counted(attempt, by=event.by, given_up=True)
-            plan = attempt_with(plan, event.attempt_id, state=AttemptState.STOPPING, by_hand=mine)
+            plan = attempt_to(plan, event.attempt_id, AttemptState.STOPPING, at, by_hand=mine)
         case ByHandNotYet():
             item = replace(item, note=event.why)
-            plan = attempt_with(plan, event.attempt_id, state=AttemptState.WAITING)
+            plan = attempt_to(plan, event.attempt_id, AttemptState.WAITING, at)
         case ByHandEnded():
             item = replace(item, by_hand=None, taken_by=None, taken_at=None, worktree=None, note=event.why)
             if item.task_id is None:

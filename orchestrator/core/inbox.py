@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from orchestrator.core.moves import attempt_with, item_with, move, plan_with, task_with
+from orchestrator.core.moves import attempt_to, item_with, move, plan_with, task_with
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.event import (
     Answered,
     Escalated,
+    LaneOverdue,
 )
 from orchestrator.model.ids import ItemId, PlanId, TaskId
 from orchestrator.model.item import ItemKind
@@ -41,7 +42,7 @@ def escalated(state: State, event: Escalated, at: datetime) -> State:
             AttemptState.STARTING,
             AttemptState.RUNNING,
         }:
-            plan = attempt_with(plan, event.item.attempt_id, state=AttemptState.WAITING)
+            plan = attempt_to(plan, event.item.attempt_id, AttemptState.WAITING, at)
     return plan_with(state, plan)
 
 
@@ -56,21 +57,29 @@ def answered(state: State, event: Answered, at: datetime) -> State:
         plan = state.plans[event.plan_id]
         told = (*plan.tasks[event.task_id].answers, f"you asked: {item.context}\nthe answer: {said}")
         state = plan_with(state, task_with(plan, event.task_id, answers=told))
-    return free_item(state, event.plan_id, event.task_id, event.item_id)
+    return free_item(state, event.plan_id, event.task_id, event.item_id, at)
 
 
-def free_item(state: State, plan_id: PlanId, task_id: TaskId | None, item_id: ItemId) -> State:
+def overdue(state: State, event: LaneOverdue, at: datetime) -> State:
+    """The task is past the limit of its lane, and so is the item that keeps it there."""
+    if event.item_id is not None:
+        state = item_with(state, replace(state.items[event.item_id], overdue_at=at))
+    return plan_with(state, task_with(state.plans[event.plan_id], event.task_id, overdue_at=at))
+
+
+def free_item(state: State, plan_id: PlanId, task_id: TaskId | None, item_id: ItemId, at: datetime) -> State:
     """The item holds its task and its attempt no longer."""
     plan = state.plans.get(plan_id)
     if plan is None or task_id is None or task_id not in plan.tasks:
         return state
     run = plan.tasks[task_id]
     if run.item_id == item_id:
-        others = (i.id for i in state.items.values() if i.is_open and i.plan_id == plan_id and i.task_id == task_id)
+        about = (i for i in state.items.values() if i.plan_id == plan_id and i.task_id == task_id)
+        others = (i.id for i in about if i.is_open and not i.is_note)
         plan = task_with(plan, task_id, item_id=next(others, None))
     attempt_id = state.items[item_id].attempt_id
     if attempt_id is not None and attempt_id in plan.attempts:
         open_still = any(i.is_open and i.waits and i.attempt_id == attempt_id for i in state.items.values())
         if plan.attempts[attempt_id].state is AttemptState.WAITING and not open_still:
-            plan = attempt_with(plan, attempt_id, state=AttemptState.RUNNING)
+            plan = attempt_to(plan, attempt_id, AttemptState.RUNNING, at)
     return plan_with(state, plan)

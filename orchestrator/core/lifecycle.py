@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core import answers, attempts, byhand, escalation, gate, publish, requests
+from orchestrator.core import answers, attempts, byhand, escalation, gate, lanes, publish, requests
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.schedule import next_start
 from orchestrator.model.attempt import AttemptState, RunState
@@ -45,8 +45,8 @@ from orchestrator.model.fact import (
     Fact,
     GiveBackAsked,
     HandInAsked,
-    HeldLong,
     LandingRefused,
+    LaneLong,
     PauseAsked,
     PlanSubmitted,
     PruneAsked,
@@ -84,6 +84,7 @@ def decide(state: State, fact: Fact, now: datetime, chance: float) -> Decision:
     draft = Draft(state, now, chance)
     _follow(draft, fact)
     advance(draft)
+    lanes.watch(draft)
     return draft.decision()
 
 
@@ -112,8 +113,9 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case StopAsked():
             requests.stop(draft, fact)
         case DaemonStarted():
+            limits = fact.limits
             draft.record(
-                DaemonBegan(pid=fact.pid, boot_id=fact.boot_id, version=fact.version, held=fact.held, quiet=fact.quiet)
+                DaemonBegan(pid=fact.pid, boot_id=fact.boot_id, version=fact.version, limits=limits, quiet=fact.quiet)
             )
         case BranchBegun():
             _branch_begun(draft, fact)
@@ -140,7 +142,9 @@ def _follow(draft: Draft, fact: Fact) -> None:
             _run_ended(draft, fact)
         case AgentReported():
             attempts.agent_reported(draft, fact)
-        case AttemptQuiet() | HeldLong():
+        case LaneLong():
+            lanes.lane_long(draft, fact)
+        case AttemptQuiet():
             attempts.attempt_flagged(draft, fact)
         case WorkCollected():
             attempts.work_collected(draft, fact)

@@ -228,7 +228,10 @@ def _checks(findings: Findings, written: PlanTable, shared: SharedTables) -> tup
         tables = shared.checks
         if tables is None:
             why = "work that no check has seen would land, so having none has to be said"
-            fix = "list at least one, such as checks: [{name: tests, run: [make, test]}], or write checks: none"
+            fix = (
+                "list at least one, such as checks: [{name: tests, run: [make, test]}]; "
+                "`orchestrator init` finds those of your project; or write checks: none"
+            )
             findings.report((), "no_checks", "the plan has no checks", why, fix)
     report_twice(findings, tables or [], ("checks",), set())
     return build_checks(tables or ())

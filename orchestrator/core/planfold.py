@@ -16,6 +16,7 @@ from orchestrator.model.run import (
     PlanRun,
     State,
     TaskRun,
+    TaskState,
 )
 
 
@@ -60,7 +61,12 @@ def revised(plan: PlanRun, event: PlanRevised, at: datetime) -> PlanRun:
     for task in event.plan.tasks:
         before = plan.tasks.get(task.id)
         number = plan.numbers.get(task.id, 0)
-        renewed[task.id] = replace(before, task=task) if before else TaskRun(task=task, since=at, attempts=number)
+        if before is None:
+            renewed[task.id] = TaskRun(task=task, since=at, attempts=number)
+        else:
+            # what waits for another attempt was free to change, and then it holds nothing for its old text
+            holds = before.holds and (task == before.task or before.state is not TaskState.PENDING)
+            renewed[task.id] = replace(before, task=task, holds=holds)
     return replace(
         plan,
         plan=event.plan,

@@ -108,12 +108,6 @@ def _backoff(value: object) -> object:
     return value
 
 
-def _capacity(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool) and value > 1:
-        raise not_yet("a resource that several tasks use at once", instead="write 1: its tasks run one after the other")
-    return value
-
-
 def _agent_name(value: str) -> str:
     if value in ("human", HAND):
         why = "the name says that no agent program takes the task"
@@ -126,7 +120,7 @@ Waits = Annotated[list[Length], BeforeValidator(_backoff)]
 AgentName = Annotated[str, AfterValidator(check_agent)]
 Review = Annotated[Literal["none"], BeforeValidator(_review), WithJsonSchema({"enum": ["none"]})]
 Agents = dict[Annotated[Id, AfterValidator(_agent_name)], "AgentTable"]
-Resources = dict[Label, Annotated[int, BeforeValidator(_capacity), Field(ge=1)]]
+Resources = dict[Label, Annotated[int, Field(ge=1)]]
 
 
 class PlanPart(BaseModel):

@@ -82,7 +82,7 @@ def is_blocked(state: State, plan: PlanRun) -> bool:
         return False
     if plan.phase is PlanPhase.PAUSED:
         return not plan.leases
-    if not any(item.plan_id == plan.id for item in state.open_items()):
+    if not any(item.plan_id == plan.id and not item.is_note for item in state.open_items()):
         return False
     live = (plan.attempts[lease.attempt_id] for lease in plan.leases.values())
     if any(attempt.state is not AttemptState.WAITING for attempt in live):

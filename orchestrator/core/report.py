@@ -11,7 +11,7 @@ from orchestrator.model.attempt import Attempt, AttemptState
 from orchestrator.model.ids import TaskId, run_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet
-from orchestrator.model.run import PLAN_OVER, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
+from orchestrator.model.run import PLAN_OVER, STATE_LANES, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView
 
 
@@ -24,16 +24,8 @@ def lane_of(run: PlanRun, task: TaskRun) -> Lane:
             attempt = run.attempts.get(task.attempt_id) if task.attempt_id else None
             waits = attempt is not None and attempt.state is AttemptState.WAITING
             return Lane.BLOCKED if waits else Lane.DOING
-        case TaskState.FOR_REVIEW:
-            return Lane.FOR_REVIEW
-        case TaskState.QUEUED | TaskState.GATING:
-            return Lane.MERGING
-        case TaskState.ESCALATED | TaskState.FAILED:
-            return Lane.BLOCKED
-        case TaskState.LANDED:
-            return Lane.DONE
-        case TaskState.CANCELLED:
-            return Lane.CANCELLED
+        case _:
+            return STATE_LANES[task.state]
 
 
 def counts_as_failed(state: State, task: TaskRun) -> bool:
@@ -74,7 +66,9 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
 def why_lines(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
     """Where a task is, what it waits for and who holds it, one reason a line."""
     yield f"'{task.task.id}' is {task.state} (lane: {lane_of(run, task)})"
-    if task.state is TaskState.PENDING:
+    if task.state is TaskState.PENDING and run.phase in PLAN_OVER:
+        yield f"plan '{run.id}' is {run.phase}, so it does not start"
+    elif task.state is TaskState.PENDING:
         reasons = list(waits_for(state, run, task))
         yield from reasons or ["it starts as soon as the daemon runs"]
     elif (words := waiting_words(state, run, task)) is not None:
@@ -116,6 +110,12 @@ def attempt_view(attempt: Attempt) -> AttemptView:
     )
 
 
+def last_try(task: TaskRun) -> int:
+    """The number of the attempt after which a person is asked, if none of those to come goes well."""
+    left = max(task.task.retry.retries - task.failures, 0)
+    return task.attempts + left + (task.state in {TaskState.PENDING, TaskState.BACKOFF})
+
+
 def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView:
     attempts = [a for a in run.attempts.values() if a.task_id == task.task.id]
     latest = attempts[-1] if attempts else None
@@ -146,6 +146,9 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
         usage=None,
         failed=counts_as_failed(state, task),
         history=tuple(attempt_view(a) for a in attempts),
+        tries=last_try(task),
+        lane_since=task.lane_since or task.since,
+        overdue_at=task.overdue_at,
     )
 
 

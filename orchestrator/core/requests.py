@@ -21,7 +21,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.fact import CancelAsked, PlanSubmitted, PruneAsked, PublishAsked, RetryAsked, StopAsked
 from orchestrator.model.ids import AttemptId, PlanId, TaskId
-from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, TaskState
+from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, State, TaskState
 
 
 def submit(draft: Draft, fact: PlanSubmitted) -> None:
@@ -70,8 +70,22 @@ def submit(draft: Draft, fact: PlanSubmitted) -> None:
     draft.ask(BeginBranch(plan_id=name, number=number))
 
 
-def the_active(draft: Draft) -> PlanRun:
-    """The plan under way. Raises: NothingError when there is none."""
+def only_the_active(state: State, named: PlanId | None) -> None:
+    """Raises: NothingError for a plan nobody knows, RefusedError for one that is not the one that is worked on."""
+    if named is None or named == state.current:
+        return
+    if named not in state.plans:
+        raise NothingError(f"no plan '{named}' has run here", why="", fix="`orchestrator status` shows the present one")
+    raise RefusedError(
+        f"plan '{named}' is not the one that is worked on",
+        why=f"that is '{state.current}', and one plan is worked on at a time",
+        fix=f"start '{named}' again when the other one is over",
+    )
+
+
+def the_active(draft: Draft, named: PlanId | None = None) -> PlanRun:
+    """The plan under way. Raises: NothingError when there is none, RefusedError when another one was meant."""
+    only_the_active(draft.state, named)
     plan = draft.state.active
     if plan is None or plan.phase in PLAN_OVER:
         raise NothingError("no plan is running", why="", fix="`orchestrator start PLAN` starts one")
@@ -91,7 +105,7 @@ def resume(draft: Draft, by: str) -> None:
 
 
 def cancel(draft: Draft, fact: CancelAsked) -> None:
-    plan = the_active(draft)
+    plan = the_active(draft, fact.plan_id)
     if fact.task_id is not None:
         task = find_task(plan, fact.task_id)
         if task.state in {TaskState.LANDED, TaskState.CANCELLED}:
@@ -121,6 +135,7 @@ def cancel(draft: Draft, fact: CancelAsked) -> None:
 
 
 def retry(draft: Draft, fact: RetryAsked) -> None:
+    only_the_active(draft.state, fact.plan_id)
     plan = draft.state.active
     if plan is None or plan.phase in {PlanPhase.PUBLISHED, PlanPhase.CANCELLED}:
         raise NothingError("no plan is running", why="", fix="`orchestrator start PLAN` starts one")

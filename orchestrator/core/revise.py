@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from orchestrator.core import escalation, gate
 from orchestrator.core.draft import Draft
 from orchestrator.core.overlap import witness
+from orchestrator.core.schedule import holders_of
 from orchestrator.core.tasks import cancel_task
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import RefusedError
@@ -42,6 +43,16 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
                 why="work that is under way is never given another meaning",
                 fix=f"wait for it, or `orchestrator cancel {task_id}` first",
             )
+    for name in sorted({name for task in run.tasks.values() if task.holds for name in task.task.uses}):
+        # a pending task with another text starts afresh, and so gives up what it holds
+        holders = [t for t in holders_of(run, name) if not (run.tasks[t].state in _UNTOUCHED and _changed(run, new, t))]
+        capacity = fact.plan.resources.get(name, 1)
+        if len(holders) > capacity:
+            raise RefusedError(
+                f"{len(holders)} tasks hold '{name}', and the new text allows {capacity}",
+                why=f"they are under way: {', '.join(holders)}",
+                fix=f"wait until no more than {capacity} hold it, or cancel some of them first",
+            )
     if run.candidate is not None and run.candidate.stage is CandidateStage.LANDING:
         raise RefusedError("a task is landing this very moment", why="", fix="try again in a moment")
     for lease in run.leases.values():
@@ -70,7 +81,7 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
             digest=fact.digest,
             by=fact.by,
             sequential=fact.sequential,
-            rivals=(*fact.rivals, *kept_rivals(draft.plan(run.id), new)),
+            rivals=(*fact.rivals, *kept_rivals(draft.plan(run.id), new, fact.plan.resources)),
             rank=fact.rank,
             withdrawn=withdrawn,
         )
@@ -79,10 +90,18 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
         draft.record(TaskReopened(plan_id=run.id, task_id=task_id, by=fact.by))
 
 
-def kept_rivals(run: PlanRun, new: dict[TaskId, Task]) -> Iterator[tuple[TaskId, TaskId]]:
+def _changed(run: PlanRun, new: Mapping[TaskId, Task], task_id: TaskId) -> bool:
+    return new.get(task_id) != run.tasks[task_id].task
+
+
+def kept_rivals(run: PlanRun, new: dict[TaskId, Task], resources: Mapping[str, int]) -> Iterator[tuple[TaskId, TaskId]]:
     """Pairs with tasks that the new text does not have, and that may still hold their files."""
+
+    def shares(one: Task, two: Task) -> bool:
+        return any(resources.get(name, 1) == 1 for name in set(one.uses) & set(two.uses))
+
     kept = [task for task_id, task in run.tasks.items() if task_id not in new and (task.holds or task.merges)]
     for old in kept:
         for task in (*new.values(), *(other.task for other in kept if other is not old)):
-            if witness(old.task.files, task.files) is not None or set(old.task.uses) & set(task.uses):
+            if witness(old.task.files, task.files) is not None or shares(old.task, task):
                 yield old.task.id, task.id

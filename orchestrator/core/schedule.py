@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.core.assign import candidates, free_agent
@@ -31,6 +31,26 @@ def holder_of(run: PlanRun, task_id: TaskId) -> TaskId | None:
     return next((other for other in sorted(run.rivals.get(task_id, ())) if run.tasks[other].holds), None)
 
 
+def limits_of(run: PlanRun) -> dict[str, int]:
+    """Shared names that several tasks may use at once, and how many. Those of capacity 1 make rivals instead."""
+    return {name: capacity for name, capacity in run.plan.resources.items() if capacity > 1}
+
+
+def holders_of(run: PlanRun, name: str) -> tuple[TaskId, ...]:
+    """The tasks that hold a place in a shared thing."""
+    return tuple(task_id for task_id, task in run.tasks.items() if task.holds and name in task.task.uses)
+
+
+def _places_taken(run: PlanRun, limits: Mapping[str, int]) -> Counter[str]:
+    held = (task.task.uses for task in run.tasks.values() if task.holds) if limits else ()
+    return Counter(name for uses in held for name in dict.fromkeys(uses) if name in limits)
+
+
+def _has_places(task: TaskRun, limits: Mapping[str, int], taken: Mapping[str, int]) -> bool:
+    """Whether every limited thing that it uses has a place for it; what it holds already it has."""
+    return task.holds or all(taken.get(name, 0) < limits[name] for name in task.task.uses if name in limits)
+
+
 def missing_dependencies(run: PlanRun, task: TaskRun) -> tuple[TaskId, ...]:
     """Dependencies that have not landed."""
     return tuple(d for d in task.task.depends_on if run.tasks[d].state is not TaskState.LANDED)
@@ -47,6 +67,8 @@ def next_start(state: State, run: PlanRun) -> Start | None:
         return None
     busy = busy_agents(run)
     room = run.plan.parallel - busy.total()
+    limits = limits_of(run)
+    taken = _places_taken(run, limits)
     best: tuple[tuple[bool, int, float], Start] | None = None
     for task in run.tasks.values():
         if task.state is not TaskState.PENDING or (room <= 0 and not task.task.is_human):
@@ -55,6 +77,8 @@ def next_start(state: State, run: PlanRun) -> Start | None:
         if best is not None and order >= best[0]:
             continue
         if missing_dependencies(run, task) or holder_of(run, task.task.id) is not None:
+            continue
+        if limits and not _has_places(task, limits, taken):
             continue
         if task.task.is_human:
             best = (order, Start(task.task.id, None))
@@ -102,6 +126,10 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
         return
     if (holder := holder_of(run, task.task.id)) is not None:
         yield f"'{holder}' ({run.tasks[holder].state}) holds files or shared things that this task needs"
+    for name, capacity in limits_of(run).items() if not task.holds else ():
+        if name in task.task.uses and len(holders := holders_of(run, name)) >= capacity:
+            names = ", ".join(f"'{holder}'" for holder in holders)
+            yield f"all {capacity} places of '{name}' are taken: {names}"
     if run.phase is PlanPhase.PAUSED:
         yield "the plan is paused (`orchestrator resume`)"
     if state.drain is not Drain.NO:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from orchestrator.core.planvalues import CommitMessage, EnvName, Length, Size, SomeTime, length_text, nearest, shown
 from orchestrator.model.errors import SettingsError
 from orchestrator.model.plan import Execution
+from orchestrator.model.run import LaneLimits
 
 PREFIX = "ORCHESTRATOR_"
 #: What an agent finds in its environment. These describe an attempt and set nothing.
@@ -42,10 +43,20 @@ class ExecutionSettings(SettingsPart):
 
 
 class AttentionSettings(SettingsPart):
-    """When the program speaks up by itself."""
+    """When the program speaks up by itself: a task in a lane for this long, an agent without a sign of life."""
 
-    held: SomeTime = Field(default=timedelta(minutes=30))
+    doing: SomeTime = Field(default=LaneLimits().doing)
+    for_review: SomeTime = Field(default=LaneLimits().for_review)
+    merging: SomeTime = Field(default=LaneLimits().merging)
+    blocked: SomeTime = Field(default=LaneLimits().blocked)
     quiet: SomeTime = Field(default=timedelta(minutes=10))
+
+
+class LogSettings(SettingsPart):
+    """How much the daemon keeps of what it wrote: one file that is being written, and `keep` older ones."""
+
+    max_size: Size = Field(default=10 * 1024 * 1024)
+    keep: int = Field(default=5, ge=1, le=1000)
 
 
 class Settings(SettingsPart):
@@ -53,6 +64,7 @@ class Settings(SettingsPart):
 
     worktrees: str | None = Field(default=None, min_length=1)  #: None: the sibling folder `<repo>.worktrees`
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
+    log: LogSettings = Field(default=LogSettings())
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
     agents: dict[str, Any] = Field(default={})
@@ -68,6 +80,11 @@ class Settings(SettingsPart):
         """Where the value of a dotted key came from: a file, a variable, a flag, or `default`."""
         return self._origins.get(key, self._origins.get(key.partition(".")[0], DEFAULT))
 
+    def as_limits(self) -> LaneLimits:
+        """How long a task may stay in each lane before it is flagged."""
+        lanes = self.attention
+        return LaneLimits(doing=lanes.doing, for_review=lanes.for_review, merging=lanes.merging, blocked=lanes.blocked)
+
     def as_execution(self) -> Execution:
         """The part of the settings that becomes part of a plan."""
         chosen = self.execution
@@ -79,7 +96,11 @@ class Settings(SettingsPart):
         )
 
 
-_SECTIONS: dict[str, type[SettingsPart]] = {"execution": ExecutionSettings, "attention": AttentionSettings}
+_SECTIONS: dict[str, type[SettingsPart]] = {
+    "log": LogSettings,
+    "execution": ExecutionSettings,
+    "attention": AttentionSettings,
+}
 #: dotted key -> the model and field it is
 _KEYS: dict[str, tuple[type[SettingsPart], str]] = {
     **{name: (Settings, name) for name in Settings.model_fields if name not in _SECTIONS},
@@ -228,6 +249,8 @@ def _words(key: str, value: object, detail: Any) -> tuple[str, str, str]:
             )
         case _:
             expected = {"dict_type": "a table", "list_type": "a list", "string_type": "a text"}.get(detail["type"])
+            if key == "log.keep":
+                expected = "a whole number from 1 to 1000"
             if key == "checks":
                 expected = 'a list of tables, or "none"'
             message = f"{key}: {shown(value)} cannot be used"

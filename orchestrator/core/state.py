@@ -8,8 +8,17 @@ from datetime import datetime
 from typing import assert_never
 
 from orchestrator.core.handfold import by_hand
-from orchestrator.core.inbox import answered, escalated, free_item
-from orchestrator.core.moves import attempt_with, candidate_with, item_with, move, over, plan_with, task_with
+from orchestrator.core.inbox import answered, escalated, free_item, overdue
+from orchestrator.core.moves import (
+    attempt_to,
+    attempt_with,
+    candidate_with,
+    item_with,
+    move,
+    over,
+    plan_with,
+    task_with,
+)
 from orchestrator.core.planfold import confirmed, is_withdrawn, revised, without_task
 from orchestrator.model.attempt import Attempt, AttemptState, Lease, Run, RunKind, RunState
 from orchestrator.model.event import (
@@ -44,6 +53,7 @@ from orchestrator.model.event import (
     HandOffDeclared,
     ItemWithdrawn,
     Landed,
+    LaneOverdue,
     LeaseEnded,
     LeaseGranted,
     NoChangeDeclared,
@@ -98,7 +108,7 @@ def apply(state: State, event: Event, at: datetime) -> State:
     state = replace(state, seq=state.seq + 1)
     match event:
         case DaemonBegan():
-            return replace(state, drain=Drain.NO, held=event.held, quiet=event.quiet)
+            return replace(state, drain=Drain.NO, limits=event.limits, quiet=event.quiet)
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
         case EffectAbandoned() | TrashEmptied():
@@ -113,7 +123,9 @@ def apply(state: State, event: Event, at: datetime) -> State:
             return answered(state, event, at)
         case ItemWithdrawn():
             item = replace(state.items[event.item_id], withdrawn=event.reason)
-            return free_item(item_with(state, item), event.plan_id, event.task_id, event.item_id)
+            return free_item(item_with(state, item), event.plan_id, event.task_id, event.item_id, at)
+        case LaneOverdue():
+            return overdue(state, event, at)
         case LeaseGranted():
             state = replace(state, token=max(state.token, event.token))
             return plan_with(state, _in_plan(state.plans[event.plan_id], event, at, state.seq))
@@ -211,10 +223,11 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             return attempt_with(plan, event.attempt_id, flags=(*flags, event.flag) if event.on else flags)
         case AttemptStopping():
             attempt = plan.attempts[event.attempt_id]
-            return attempt_with(
+            return attempt_to(
                 plan,
                 event.attempt_id,
-                state=AttemptState.STOPPING,
+                AttemptState.STOPPING,
+                at,
                 stop_as=event.stop_as or attempt.stop_as,
                 cancelled=event.cancelled or attempt.cancelled,
                 exit=event.exit or attempt.exit,
@@ -375,6 +388,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | ByHandGivenUp()
             | ByHandEnded()
             | TrashEmptied()
+            | LaneOverdue()
         ):
             raise AssertionError("handled by apply")
         case _:

@@ -32,7 +32,7 @@ from orchestrator.model.fact import (
     StopAsked,
 )
 from orchestrator.model.fact import Request as PersonRequest
-from orchestrator.model.ids import ItemId, TaskId
+from orchestrator.model.ids import ItemId, PlanId, TaskId
 from orchestrator.model.place import Place
 from orchestrator.model.run import Drain
 from orchestrator.ports import LedgerReader, Stored
@@ -57,6 +57,7 @@ def event_json(event: Stored) -> dict[str, Any]:
 
 def fact_of(action: Action) -> PersonRequest:
     """What an action means. Raises: UsageError when something it needs is missing."""
+    plan = PlanId(action.plan) if action.plan else None
     match action.verb:
         case "pause":
             return PauseAsked(by=action.by)
@@ -64,11 +65,11 @@ def fact_of(action: Action) -> PersonRequest:
             return ResumeAsked(by=action.by)
         case "cancel":
             task = TaskId(action.task) if action.task else None
-            return CancelAsked(task_id=task, by=action.by, reason=action.reason)
+            return CancelAsked(task_id=task, by=action.by, reason=action.reason, plan_id=plan)
         case "retry":
             if not action.task:
                 raise UsageError("`retry` needs a task", fix="`orchestrator retry TASK`")
-            return RetryAsked(task_id=TaskId(action.task), by=action.by)
+            return RetryAsked(task_id=TaskId(action.task), by=action.by, plan_id=plan)
         case "answer":
             if not action.item:
                 raise UsageError("`answer` needs an item", fix="`orchestrator answer ID CHOICE`")

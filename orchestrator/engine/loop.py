@@ -259,10 +259,12 @@ class Loop:
                 await anyio.sleep(PAUSE_S)
 
 
+#: Fields of an event that every line about it has, and what they are called there.
+_FACTS = {"plan_id": "plan", "task_id": "task", "attempt_id": "attempt", "token": "token"}
+
+
 def _log_events(events: list[Event]) -> None:
     bound = log.bind()  # made once: the logger behind `log` is looked up at every call
     for event in events:
-        facts = {
-            name: getattr(event, name) for name in ("plan_id", "task_id", "attempt_id", "token") if hasattr(event, name)
-        }
+        facts = {name: getattr(event, field) for field, name in _FACTS.items() if hasattr(event, field)}
         bound.info(wire_name(type(event)), **facts)

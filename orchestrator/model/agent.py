@@ -48,6 +48,7 @@ class Briefing:
     earlier_head: Commit | None = None  #: where the work of the last attempt can be seen
     merging: bool = False  #: the tree holds a merge that has to be finished
     author: str = ""  #: `Name <mail>` that commits carry
+    empty: tuple[str, ...] = ()  #: submodules that could not be filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,7 @@ class Workspace:
     path: str
     git_dir: str  #: the attempt's own small repository
     branch: str  #: full reference name in it
+    empty: tuple[str, ...] = ()  #: submodules that could not be filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,7 @@ class Attempt:
     contrary: FailureKind | None = None  #: what its protocol said against success
     reports_offset: int = 0  #: bytes of its `reports` file that have been applied
     progress: str = ""  #: the last word from `orch-agent progress`
-    flags: tuple[str, ...] = ()  #: what a person should look at, such as `held_long`
+    flags: tuple[str, ...] = ()  #: what a person should look at, such as `quiet`
     ending: Ending | None = None
     failure: FailureKind | None = None
     detail: str = ""

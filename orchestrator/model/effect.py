@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.model.fact import HeldLong, RetryDue
+from orchestrator.model.fact import LaneLong, RetryDue
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 
 
@@ -200,15 +200,15 @@ class WakeAt:
     """Bring `fact` when `at` has come."""
 
     at: datetime
-    fact: RetryDue | HeldLong
+    fact: LaneLong | RetryDue
 
     @property
     def key(self) -> str:
         match self.fact:
             case RetryDue():
                 return f"{self.fact.plan_id}/{self.fact.task_id}/retry/{self.at.isoformat()}"
-            case HeldLong():
-                return f"{self.fact.attempt_id}/held"
+            case LaneLong():
+                return f"{self.fact.plan_id}/{self.fact.task_id}/{self.fact.lane}/{self.at.isoformat()}"
 
 
 Effect = (

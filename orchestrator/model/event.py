@@ -7,7 +7,7 @@ of the ledger where an event has them; the rest is its data.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -15,6 +15,7 @@ from orchestrator.model.attempt import Ending, FailureKind, HandOff, ProcessId, 
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.item import Item
 from orchestrator.model.plan import Plan, Task
+from orchestrator.model.run import Lane, LaneLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class DaemonBegan:
     pid: int
     boot_id: str
     version: str
-    held: timedelta
+    limits: LaneLimits = field(default_factory=LaneLimits)
     quiet: timedelta
 
 
@@ -214,7 +215,7 @@ class EndDeclared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFlagged:
-    """Something a person should look at: `held_long` or `quiet`."""
+    """Something a person should look at: `quiet`."""
 
     plan_id: PlanId
     task_id: TaskId
@@ -597,6 +598,18 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneOverdue:
+    """A task has been in its lane for longer than its limit. Told once; nothing is stopped for it."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    lane: Lane
+    since: datetime
+    limit: timedelta
+    item_id: ItemId | None = None  #: the open item that keeps it there; None: a note of its own goes to the inbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreeRemoved:
     plan_id: PlanId
     owner: str
@@ -681,6 +694,7 @@ Event = (
     | PublishHeld
     | PublishRequested
     | Published
+    | LaneOverdue
     | TreeRemoved
     | TrashEmptied
     | EffectAbandoned

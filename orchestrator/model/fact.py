@@ -6,13 +6,14 @@ transaction that records what followed from it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ProcessId, RunExit, Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.plan import Plan
+from orchestrator.model.run import Lane, LaneLimits
 
 # ---- what a person asked for; a refusal is an OrchestratorError raised by decide ----
 
@@ -44,12 +45,14 @@ class CancelAsked:
     task_id: TaskId | None  #: None: every unfinished task, and with them the plan
     by: str
     reason: str = ""
+    plan_id: PlanId | None = None  #: None: the one that is worked on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryAsked:
     task_id: TaskId
     by: str
+    plan_id: PlanId | None = None  #: None: the one that is worked on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ class DaemonStarted:
     pid: int
     boot_id: str
     version: str
-    held: timedelta  #: a task held for longer is flagged
+    limits: LaneLimits = field(default_factory=LaneLimits)
     quiet: timedelta  #: an attempt without progress for longer is flagged
 
 
@@ -312,10 +315,13 @@ class RetryDue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldLong:
-    """An attempt has held its task for long."""
+class LaneLong:
+    """A task that came into this lane then may have been there for too long."""
 
-    attempt_id: AttemptId
+    plan_id: PlanId
+    task_id: TaskId
+    lane: Lane
+    since: datetime
 
 
 Request = (
@@ -331,7 +337,7 @@ Request = (
     | PublishAsked
     | StopAsked
 )
-Timed = RetryDue | HeldLong
+Timed = RetryDue | LaneLong
 Fact = (
     Request
     | Timed

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, TaskId
 
+OVERDUE = "overdue"  #: the trigger of a note that a task is past the limit of its lane
+
 
 class ItemKind(StrEnum):
     QUESTION = "question"  #: an agent asks
@@ -59,12 +61,18 @@ class Item:
     text: str = ""  #: the words that came with the answer
     answered_by: str | None = None
     answered_at: datetime | None = None
+    overdue_at: datetime | None = None  #: when its task was found past the limit of its lane; None: it is not
     withdrawn: str | None = None  #: why nobody has to answer any more; None: somebody has to
     by_hand: AttemptId | None = None  #: the attempt in which a person resolves it; None: nobody does
     taken_by: str | None = None  #: who that is
     taken_at: datetime | None = None
     worktree: str | None = None  #: where they do; None until it is made
     note: str = ""  #: what came of the last try to resolve it by hand
+
+    @property
+    def is_note(self) -> bool:
+        """Whether it only tells something: it holds nothing, and nothing waits for its answer."""
+        return self.trigger == OVERDUE
 
     @property
     def is_open(self) -> bool:

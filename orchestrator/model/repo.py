@@ -25,3 +25,9 @@ class RepoFacts:
     has_identity: bool = True
     git_version: tuple[int, int] = (2, 39)
     config: dict[str, str] = field(default_factory=dict)  #: the user's git configuration taken over, for people to see
+    signs_commits: bool = False  #: the user signs their commits; what the program commits is not signed
+    filters_unset: tuple[str, ...] = ()  #: named in the target's `.gitattributes`, and configured nowhere
+    drivers_unset: tuple[str, ...] = ()  #: the same for merge drivers
+    programs_missing: dict[str, str] = field(default_factory=dict)  #: `filter 'x'` -> the program that is not there
+    lfs_missing: tuple[str, ...] = ()  #: files of the target whose contents git-lfs has not fetched yet
+    submodules_lacking: dict[str, str] = field(default_factory=dict)  #: those that will be empty -> why

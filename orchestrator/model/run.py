@@ -58,6 +58,46 @@ class Lane(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: The lane of a state, when nothing beside the state matters: an agent that waits for a person, and what depends on a
+#: failed task, are blocked.
+STATE_LANES = {
+    TaskState.PENDING: Lane.PLANNED,
+    TaskState.RUNNING: Lane.DOING,
+    TaskState.BACKOFF: Lane.PLANNED,
+    TaskState.ESCALATED: Lane.BLOCKED,
+    TaskState.FOR_REVIEW: Lane.FOR_REVIEW,
+    TaskState.QUEUED: Lane.MERGING,
+    TaskState.GATING: Lane.MERGING,
+    TaskState.LANDED: Lane.DONE,
+    TaskState.FAILED: Lane.BLOCKED,
+    TaskState.CANCELLED: Lane.CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneLimits:
+    """How long a task may stay in a lane before it is flagged, once. Nothing is stopped for it."""
+
+    doing: timedelta = timedelta(minutes=30)
+    for_review: timedelta = timedelta(hours=4)
+    merging: timedelta = timedelta(minutes=30)
+    blocked: timedelta = timedelta(hours=24)
+
+    def of(self, lane: Lane) -> timedelta | None:
+        """The limit of a lane; None for those where a task may stay as long as it likes."""
+        match lane:
+            case Lane.DOING:
+                return self.doing
+            case Lane.FOR_REVIEW:
+                return self.for_review
+            case Lane.MERGING:
+                return self.merging
+            case Lane.BLOCKED:
+                return self.blocked
+            case _:
+                return None
+
+
 class PlanPhase(StrEnum):
     """Where a plan is. `blocked` is worked out: running, and nothing can move without a person."""
 
@@ -81,6 +121,9 @@ class TaskRun:
     task: Task
     state: TaskState = TaskState.PENDING
     since: datetime  #: when it came into this state
+    lane_since: datetime | None = None  #: when it came into its lane; None: it has not left the first
+    lane_spent: timedelta = timedelta()  #: time of the present attempt in `doing` before it waited for a person
+    overdue_at: datetime | None = None  #: when it was found past the limit of its lane; None: it is not
     attempts: int = 0  #: number of the latest attempt
     attempt_id: AttemptId | None = None  #: the latest attempt; None before the first
     holds: bool = False  #: its files and shared names are reserved for it
@@ -187,7 +230,7 @@ class State:
     items: dict[ItemId, Item] = field(default_factory=dict)
     item_count: int = 0
     drain: Drain = Drain.NO
-    held: timedelta = timedelta(minutes=30)  #: a task held for longer is flagged
+    limits: LaneLimits = LaneLimits()
     quiet: timedelta = timedelta(minutes=10)  #: an attempt without progress for longer is flagged
 
     @property

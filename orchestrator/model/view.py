@@ -64,6 +64,9 @@ class TaskView:
     usage: dict[str, Any] | None
     failed: bool  #: counts as failed in the totals
     history: tuple[AttemptView, ...]  #: its attempts, oldest first
+    tries: int = 0  #: number of the attempt after which a person is asked, when none goes well; 0: not known
+    lane_since: datetime | None = None  #: None: a row of an older version
+    overdue_at: datetime | None = None  #: when it was found past the limit of its lane; None: it is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,8 +26,9 @@ from orchestrator.model.event import (
     TaskQueued,
     wire_name,
 )
-from orchestrator.model.fact import HeldLong, RetryDue
+from orchestrator.model.fact import LaneLong, RetryDue
 from orchestrator.model.ids import AttemptId, ItemId, PlanId, RunId, TaskId
+from orchestrator.model.run import Lane
 from orchestrator.ports import Batch, LedgerReader, Row, Store
 
 pytestmark = pytest.mark.anyio
@@ -146,7 +147,8 @@ async def test_every_kind_of_effect_comes_back_as_it_was(home: Home, full: bool)
         one = sample(kind, full=full)
         words = (f.name for f in dataclasses.fields(kind) if isinstance(getattr(one, f.name), str) or f.name == "fact")
         name = next(words, "asked")  # what makes its key another than that of the others
-        inner: Any = {"fact": HeldLong(attempt_id=AttemptId("p/t-1")), "asked": number}.get(name, f"own-{number}")
+        long = LaneLong(plan_id=PlanId("p"), task_id=TaskId("t"), lane=Lane.DOING, since=NOW)
+        inner: Any = {"fact": long, "asked": number}.get(name, f"own-{number}")
         effects.append(dataclasses.replace(one, **{name: inner}))
     effects.append(WakeAt(at=NOW, fact=RetryDue(plan_id=PlanId("p"), task_id=TaskId("t"))))
     store = await home.open()

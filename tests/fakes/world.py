@@ -139,9 +139,7 @@ class World:
         self.hold: Callable[[Effect], bool] = lambda _: False
         self.most_at_once = 0
         self.overlap_seen: list[tuple[TaskId, TaskId]] = []
-        self.give(
-            DaemonStarted(pid=1, boot_id="b", version="0", held=timedelta(minutes=30), quiet=timedelta(minutes=10))
-        )
+        self.give(DaemonStarted(pid=1, boot_id="b", version="0", quiet=timedelta(minutes=10)))
         self.submit(plan, sequential=sequential)
 
     # ---- what a test does ----

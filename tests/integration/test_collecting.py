@@ -395,19 +395,12 @@ async def test_nothing_the_agent_configured_is_ever_run(
     assert "nothing" not in (desk.user.root / "new.txt").read_text()
 
 
-async def test_filters_of_the_users_other_files_and_hooks_run_for_none_of_our_calls(
-    user: UsersRepository, tmp_path: Path
-) -> None:
+async def test_the_users_hooks_run_for_none_of_our_calls(user: UsersRepository, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
-    (tmp_path / "home/.gitconfig").write_text(
-        f'[filter "f"]\n\tclean = touch {canary}; cat\n\tsmudge = touch {canary}; cat\n'
-    )
-    commit(user.root, {".gitattributes": "*.big filter=f\n"})
     hook = user.root / ".git/hooks/reference-transaction"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\ntouch {canary}\n")
     hook.chmod(0o755)
-    canary.unlink(missing_ok=True)
     desk = await Desk.ready(user)
     new = await desk.land(await desk.handed_off("task", {"x.big": "x\n"}))
     await desk.repository.mirror(PLAN, new)

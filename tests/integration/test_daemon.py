@@ -24,7 +24,7 @@ from orchestrator.ports import Batch
 from tests.fakes.world import a_plan, a_task
 
 pytestmark = pytest.mark.anyio
-STARTED = DaemonStarted(pid=1, boot_id="b", version="0", held=timedelta(minutes=30), quiet=timedelta(minutes=10))
+STARTED = DaemonStarted(pid=1, boot_id="b", version="0", quiet=timedelta(minutes=10))
 
 
 @pytest.fixture
@@ -44,6 +44,9 @@ class Hands:
             return BranchBegun(plan_id=effect.plan_id, number=effect.number, tip=Commit("t"), target=Commit("t"))
         await anyio.sleep_forever()
         return Done()
+
+    async def afterwards(self, effect: Any) -> None:
+        """Nothing is left to do once the answer is recorded."""
 
 
 class NoRuns:

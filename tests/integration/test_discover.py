@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.discover import SOCKET_LIMIT, ensure_socket_folder, find_place, write_place
+from orchestrator.discover import SOCKET_LIMIT, ensure_socket_folder, find_place, has_commit, write_place
 from orchestrator.model.errors import OrchestratorError, RepositoryError
 from orchestrator.model.place import Place
 
@@ -376,3 +376,20 @@ def test_a_folder_of_somebody_else_is_refused(home: Path, repo: Path) -> None:
     os.chown(folder, 12345, 12345)
     with pytest.raises(OrchestratorError, match="not safe"):
         ensure_socket_folder(replace(place_of(repo), socket=folder / "x.sock"))
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        pytest.param([], True, id="a branch"),
+        pytest.param([["pack-refs", "--all"]], True, id="a packed branch"),
+        pytest.param([["branch", "-m", "deep/down/below"]], True, id="a branch in folders"),
+        pytest.param([["checkout", "-q", "--detach"], ["branch", "-D", "main"]], True, id="no branch, but a commit"),
+        pytest.param([["checkout", "-q", "--orphan", "new"]], True, id="another branch has one"),
+        pytest.param([["update-ref", "-d", "refs/heads/main"]], False, id="no commit"),
+    ],
+)
+def test_whether_there_is_a_commit_is_told_without_git(repo: Path, commands: list[list[str]], expected: bool) -> None:
+    for words in commands:
+        subprocess.run(["git", *words], cwd=repo, check=True, capture_output=True)
+    assert has_commit(find_place(repo)) is expected

@@ -128,7 +128,7 @@ async def test_the_users_effective_configuration_is_taken_over_by_the_allow_list
     excludes.write_text("*.swp\n")
     (tmp_path / "home" / ".gitconfig").write_text(
         "[user]\n\tname = Globally\n[core]\n\tautocrlf = input\n\teditor = false\n\texcludesFile = ~/my excludes\n"
-        '[filter "x"]\n\tclean = touch /nowhere\n'
+        '[filter "x"]\n\tclean = cat\n[alias]\n\tst = status\n'
     )
     git(user.root, "config", "--unset", "user.name")
     (user.root / ".git/info/exclude").write_text("secret-notes\n")
@@ -138,7 +138,8 @@ async def test_the_users_effective_configuration_is_taken_over_by_the_allow_list
     tree = Path(workspace.path)
     taken = git(tree, "config", "--file", f"{workspace.git_dir}/config", "--list").splitlines()
     assert "core.autocrlf=input" in taken
-    assert not [line for line in taken if line.startswith(("filter.", "core.editor"))]
+    assert "filter.x.clean=cat" in taken
+    assert not [line for line in taken if line.startswith(("alias.", "core.editor"))]
     write(tree, {"a.swp": "x", "secret-notes": "x", "b.txt": "x"})
     (tmp_path / "home" / ".gitconfig").unlink()
     assert git(tree, "status", "--porcelain") == "?? b.txt"

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.cli.main import main
 from orchestrator.cli.session import Session
+from orchestrator.core.detection import Signs
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import NoDaemonError, NothingError, OrchestratorError
@@ -16,6 +17,7 @@ from orchestrator.model.ids import AttemptId, ItemId, PlanId, TaskId
 from orchestrator.model.item import Item, ItemKind, Option
 from orchestrator.model.place import Place
 from orchestrator.model.plan import AgentSpec, Check, FileSet, Plan, RetryPolicy, Task
+from orchestrator.model.probe import Probe
 from orchestrator.model.run import Lane, PlanPhase, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView
 from orchestrator.ports import Stored
@@ -205,6 +207,9 @@ class World:
         self.refusal: OrchestratorError | None = None
         self.on_submit: Callable[[], None] = lambda: None
         self.on_act: Callable[[], None] = lambda: None
+        self.signs = Signs(files=frozenset({"Makefile"}), texts={"Makefile": "test:\n"})
+        self.written: str | None = None
+        self.probes: tuple[Probe, ...] = ()
 
     def place_for(self, start: Path) -> Place:
         return self.place
@@ -219,6 +224,22 @@ class World:
 
     def load_settings(self, place: Place, flags: Mapping[str, Any] | None = None) -> Any:
         return {"log_level": ("info", "built in"), "grace": (timedelta(seconds=10), "orchestrator.toml")}
+
+    def look_around(self, place: Place) -> Signs:
+        return self.signs
+
+    def settings_file(self, place: Place) -> str | None:
+        path = place.root / "orchestrator.toml"
+        return path.read_text() if path.exists() else None
+
+    def write_settings(self, place: Place, text: str) -> Path:
+        path = place.root / "orchestrator.toml"
+        path.write_text(text)
+        self.written = text
+        return path
+
+    def examine(self, start: Path) -> tuple[Probe, ...]:
+        return self.probes
 
     def setting_origins(self, settings: Any) -> list[tuple[str, Any, str]]:
         return [(key, value, origin) for key, (value, origin) in settings.items()]
@@ -239,7 +260,7 @@ class World:
         self.on_submit()
         return self.foreground_code
 
-    def why(self, place: Place, task: str) -> list[str]:
+    def why(self, place: Place, task: str, plan: str) -> list[str]:
         return [f"'{task}' is pending (lane: planned)", "depends on 'db', which is running"]
 
     # the local API
@@ -275,6 +296,7 @@ def run(
     terminal: bool = False,
     typed: tuple[str, ...] = (),
     wait: Callable[[float], None] | None = None,
+    columns: int | None = None,
 ) -> int:
     """Run a command against a played world. `typed` is what the person answers, one question after the other."""
     answers = list(typed)
@@ -288,6 +310,7 @@ def run(
         wait=wait or never_ends,
         ask=lambda question: answers.pop(0),
         known_place=world.place,
+        columns=columns,
     )
     return main(arguments, session=session)
 

@@ -220,6 +220,32 @@ def test_a_repository_that_cannot_be_worked_on_is_an_error(facts: RepoFacts, cod
 
 
 @pytest.mark.parametrize(
+    ("facts", "code", "said"),
+    [
+        pytest.param(replace(FACTS, filters_unset=("lfs",)), "lfs_not_installed", "git lfs install", id="pointers"),
+        pytest.param(replace(FACTS, filters_unset=("x",)), "filter_unset", "filter.x.clean", id="unknown filter"),
+        pytest.param(replace(FACTS, drivers_unset=("y",)), "merge_driver_unset", "merge.y.driver", id="unknown driver"),
+        pytest.param(replace(FACTS, programs_missing={"filter 'x'": "prog"}), "program_missing", "prog", id="program"),
+        pytest.param(
+            replace(FACTS, lfs_missing=tuple("abcdefg")), "lfs_missing", "a, b, c, d, e and 2 more", id="large files"
+        ),
+        pytest.param(
+            replace(FACTS, submodules_lacking={"s": "because"}), "submodule_empty", "s (because)", id="submodule"
+        ),
+        pytest.param(replace(FACTS, signs_commits=True), "unsigned_commits", "publish: manual", id="signed commits"),
+    ],
+)
+def test_what_the_trees_will_not_have_is_a_warning_that_stops_nothing(facts: RepoFacts, code: str, said: str) -> None:
+    result = assessed(a_plan(a_task("a", "x")), facts=facts)
+    (warning,) = result.warnings
+    assert (warning.code, result.errors) == (code, ())
+    assert result.plan is not None
+    assert said in str(warning)
+    assert warning.why
+    assert warning.fix
+
+
+@pytest.mark.parametrize(
     ("plan", "expected"),
     [
         pytest.param(a_plan(a_task("a", "x")), [], id="nothing to say"),

@@ -141,7 +141,6 @@ PLAN = {
     "publish each": (plan("publish: each"), "not_available", 1),
     "publish sometimes": (plan("publish: sometimes"), "bad_value", 1),
     "hooks": (plan("hooks: inherit"), "not_available", 1),
-    "a resource for two": (plan("resources: {db: 2}"), "not_available", 1),
     "a resource for nobody": (plan("resources: {db: 0}"), "out_of_range", 1),
     "a resource as text": (plan("resources: {db: one}"), "wrong_type", 1),
     "a resource with a blank": (plan("resources: {test db: 1}"), "bad_value", 1),

@@ -54,6 +54,7 @@ def a_briefing(**changes: Any) -> Briefing:
         pytest.param({"files": NOTHING}, "changes no files", id="no files"),
         pytest.param({"reads": FileSet(include=("api.yaml",))}, "want to read: `api.yaml`", id="files to read"),
         pytest.param({"uses": ("test-db",)}, "yours alone: test-db", id="shared things"),
+        pytest.param({"empty": ("vendor/lib",)}, "are empty folders here, because", id="submodules without contents"),
         pytest.param({}, "no checks", id="no checks"),
         pytest.param(
             {"checks": (Check(name="tests", run=("sh", "-c", "make test"), timeout=timedelta(minutes=1)),)},

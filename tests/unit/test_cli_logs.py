@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from orchestrator.backends.log import setup_logging, stop_logging
 from orchestrator.cli.daemon_log import daemon_line
 from orchestrator.cli.logs import moment
-from orchestrator.cli.tail import Tail, last_line, last_lines
+from orchestrator.cli.tail import RotatedTail, Tail, last_line, last_lines, rotated
 from orchestrator.model.errors import UsageError
 from orchestrator.model.run import PlanPhase, TaskState
 from tests.unit.cli_world import NOW, Ledger, World, a_plan, a_task, an_attempt, an_event, run
@@ -166,7 +170,9 @@ def test_secrets_in_output_are_masked(world: World, capsys: pytest.CaptureFixtur
         (["api", "--attempt", "9"], 7, "it has 1, 2"),
         (["api", "--since", "soon"], 2, "'soon' is no time"),
         (["api", "--grep", "("], 2, "no regular expression"),
-        (["api", "--level", "info"], 2, "only the daemon's lines"),
+        (["api", "--level", "info", "--stream", "agent"], 2, "only the daemon's lines"),
+        (["--level", "info"], 7, "the daemon has written no log"),
+        (["--stream", "daemon", "--grep", "*"], 2, "no regular expression"),
         (["--stream", "daemon", "--level", "loud"], 2, "there is no level"),
         (["--stream", "daemon"], 7, "the daemon has written no log"),
     ],
@@ -211,6 +217,10 @@ def log_line(**facts: Any) -> str:
         pytest.param([], ["info    loop.began pid=7", "warning lock.waited", "not json"], id="all"),
         pytest.param(["-n", "1"], ["not json"], id="last"),
         pytest.param(["--level", "warning"], ["lock.waited"], id="level"),
+        pytest.param(["ap", "--level", "info"], ["lock.waited"], id="of a task, by the beginning of its name"),
+        pytest.param(["--plan", "auth"], ["lock.waited"], id="of a plan"),
+        pytest.param(["--since", "30s"], ["not json"], id="since"),
+        pytest.param(["--level", "info", "--grep", "pid", "-n", "5"], ["loop.began"], id="all at once"),
         pytest.param(["--grep", "pid"], ["loop.began"], id="grep"),
         pytest.param(["api"], ["lock.waited"], id="of a task"),
     ],
@@ -221,10 +231,11 @@ def test_the_daemons_log_reads_like_sentences(
     world.place.daemon_log.parent.mkdir(parents=True, exist_ok=True)
     world.place.daemon_log.write_text(
         log_line(level="info", event="loop.began", pid=7)
-        + log_line(level="warning", event="lock.waited", wait_s=1.5, task="api", why="it is busy")
+        + log_line(level="warning", event="lock.waited", wait_s=1.5, plan="auth", task="api", why="it is busy")
         + "not json\n"
     )
-    assert run(world, "logs", "--stream", "daemon", *arguments) == 0
+    stream = [] if "--level" in arguments else ["--stream", "daemon"]
+    assert run(world, "logs", *stream, *arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(said)
     for line, expected in zip(lines, said, strict=True):
@@ -274,3 +285,100 @@ def test_a_tail_follows_a_file_from_before_it_exists(tmp_path: Path) -> None:
     assert tail.new_lines(ended=True) == ["th\ufffd"]
     path.write_bytes(b"new\n")
     assert tail.new_lines() == ["new"], "a file that was replaced is read from its beginning"
+
+
+# ---- a log that is put aside ----
+
+
+class Log:
+    """A log as the daemon writes it, with so many bytes in each file."""
+
+    def __init__(self, path: Path, *, keep: int = 3) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self.keep = keep
+        path.touch()
+
+    def says(self, *names: str) -> Log:
+        with self.path.open("a") as file:
+            file.writelines(log_line(level="info", event=name) for name in names)
+        return self
+
+    def turns_over(self) -> Log:
+        older = [self.path, *(self.path.with_name(f"{self.path.name}.{n}") for n in range(1, self.keep + 1))]
+        for one, next_one in reversed(list(pairwise(older))):
+            if one.exists():
+                one.replace(next_one)
+        self.path.touch()
+        return self
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param([], ["one", "two", "three", "four", "five", "six"], id="all, in order"),
+        pytest.param(["-n", "1"], ["six"], id="from the last file"),
+        pytest.param(["-n", "3"], ["four", "five", "six"], id="from the files before it"),
+        pytest.param(["-n", "99"], ["one", "two", "three", "four", "five", "six"], id="more than there is"),
+        pytest.param(["-n", "0"], [], id="none"),
+        pytest.param(["--grep", "^t"], ["two", "three"], id="what matches, wherever it is"),
+        pytest.param(["--grep", "e$", "-n", "2"], ["three", "five"], id="the last that match"),
+    ],
+)
+def test_the_daemons_log_is_read_over_the_files_that_were_put_aside(
+    world: World, arguments: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log(world.place.daemon_log)
+    log.says("one", "two").turns_over().says("three", "four").turns_over().says("five", "six")
+    assert run(world, "logs", "--stream", "daemon", *arguments) == 0
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == said
+
+
+def test_following_the_daemons_log_goes_on_over_files_that_are_put_aside(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log(world.place.daemon_log, keep=2)
+    log.says("old").turns_over().says("one")
+    steps = [
+        lambda: log.says("two").turns_over(),
+        lambda: log.says("three").turns_over().says("four").turns_over().says("five"),
+        lambda: log.turns_over(),
+        lambda: log.says("six"),
+        lambda: [log.says(str(n)).turns_over() for n in range(7, 12)],  # more often than files are kept
+    ]
+
+    def wait(seconds: float) -> None:
+        if not steps:
+            raise KeyboardInterrupt
+        steps.pop(0)()
+
+    assert run(world, "logs", "--stream", "daemon", "-f", "-n", "1", wait=wait) == 130
+    said = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
+    assert said == ["one", "two", "three", "four", "five", "six", "7", "10", "11"], "8 and 9 were dropped, 7 was not"
+
+
+def test_a_log_that_somebody_emptied_is_read_from_its_beginning(tmp_path: Path) -> None:
+    log = Log(tmp_path / "daemon.log").says("one", "two")
+    with closing(RotatedTail(log.path)) as tail:
+        assert len(tail.new_lines()) == 2
+        log.path.write_text("")
+        assert tail.new_lines() == []
+        log.says("three")
+        assert [daemon_line(text)[0].text for text in tail.new_lines()] == ["three"]
+
+
+def test_a_real_log_under_a_real_reader_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "daemon.log"
+    setup_logging(path, console=False, level="info", max_bytes=1500, keep=50)
+    try:
+        with closing(RotatedTail(path)) as tail:
+            seen: list[str] = []
+            for number in range(100):
+                structlog.get_logger().info("counted", number=number)
+                if number % 7 == 0:
+                    seen += tail.new_lines()
+            seen += tail.new_lines()
+    finally:
+        stop_logging()
+    assert [json.loads(text)["number"] for text in seen] == list(range(100))
+    assert len(rotated(path)) > 5

@@ -454,6 +454,30 @@ def test_the_assessment_says_what_collides_and_three_ways_out(world: World, caps
         assert said in out
 
 
+def test_what_filters_and_merge_drivers_start_is_shown_before_anything_runs(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {
+        "core.autocrlf": "input",
+        "merge.renames": "false",
+        "filter.lfs.clean": "git-lfs clean -- %f",
+        "filter.lfs.process": "git-lfs filter-process",
+        "filter.lfs.required": "true",
+        "filter.a.b.clean": "in",
+        "filter.a.b.smudge": "out",
+        "merge.keep.driver": "true",
+    }
+    world.assessment = an_assessment(git_config=config)
+    assert run(world, "plan", "check", "plans/auth.yaml") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert (
+        "git settings core.autocrlf=input; merge.renames=false; filter a.b runs `in` and `out`; "
+        "filter lfs runs `git-lfs filter-process`; merge driver keep runs `true`"
+    ) in out
+    assert run(world, "plan", "check", "plans/auth.yaml", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["data"]["git_config"] == config
+
+
 def test_plan_check_json_has_exactly_the_documented_keys(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.assessment = an_assessment(overlaps=(an_overlap("db", "api", "x", ordered=True),))
     assert run(world, "plan", "check", "plans/auth.yaml", "--json") == 0

@@ -38,7 +38,9 @@ def a_busy_ledger() -> Ledger:
         tasks=[
             a_task("db", TaskState.LANDED, order=0),
             a_task("api", TaskState.ESCALATED, order=1, history=(crashed,), item="i4", failed=True, reason="gave up"),
-            a_task("ui", TaskState.RUNNING, order=2, history=(an_attempt("ui", flags=("held_long",)),)),
+            a_task(
+                "ui", TaskState.RUNNING, order=2, overdue_at=NOW - timedelta(minutes=2), history=(an_attempt("ui"),)
+            ),
             a_task("docs", order=3, waiting_for="depends on 'api', which is escalated"),
             a_task("lint", TaskState.BACKOFF, order=4, retry_at=NOW + timedelta(minutes=4)),
         ],
@@ -62,27 +64,19 @@ def data_of(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_status_shows_counts_progress_and_a_line_per_task(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(world, "status") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "auth  running  run 1  target main  daemon 4242",
-        "1 completed / 5 total (1 in progress, 1 failed)",
-        "████░░░░░░░░░░░░░░░░ 20 % (1/5 done)",
+        "plan auth  1 completed / 5 total (1 in progress, 1 failed)",
+        "Progress ████░░░░░░░░░░░░░░░░ 20 % (1/5 done)",
+        "running  run 1  target main  daemon 4242",
         "",
         "planned  docs  claude  12m             depends on 'api', which is escalated",
         "planned  lint  claude  12m             tries again in 4m",
-        "doing    ui    claude  12m  attempt 1  held for 12m",
+        "doing    ui    claude  12m  attempt 1  in doing for 12m, past its limit for 2m",
         "blocked  api   claude  12m  attempt 1  asks you: i4; gave up",
         "done     db    claude  12m             1a2b3c4d",
         "",
         "inbox: 1 item waits for you (orchestrator inbox)",
         "  i4  agent failed  'api' failed 4 times",
     ]
-
-
-def test_status_on_a_terminal_has_a_heading_for_each_lane(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(world, "status", terminal=True) == 0
-    out = capsys.readouterr().out
-    assert "planned (2)\n  docs" in out
-    assert "doing (1)\n  ui" in out
-    assert "merging" not in out
 
 
 def test_status_says_when_no_daemon_works_on_the_plan(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,7 +93,7 @@ def test_status_json_has_exactly_the_documented_shape(world: World, capsys: pyte
     ]  # fmt: skip
     assert list(data["tasks"][0]) == [
         "id", "title", "state", "lane", "agent", "attempts", "branch", "worktree", "token", "waiting_for", "files",
-        "landed_commit", "usage",
+        "landed_commit", "usage", "overdue_at",
     ]  # fmt: skip
     assert data["counts"] == {
         "planned": 2, "doing": 1, "for_review": 0, "merging": 0, "blocked": 1, "done": 1, "cancelled": 0,
@@ -130,13 +124,33 @@ def test_status_of_a_task_in_json_adds_its_attempts(world: World, capsys: pytest
     assert data["totals"]["total"] == 5, "counts are still the plan's"
 
 
-def test_long_lanes_are_cut_and_the_rest_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "columns", "last", "more"),
+    [
+        pytest.param([], None, 199, 300, id="piped"),
+        pytest.param(["--all"], None, 499, 0, id="piped, all"),
+        pytest.param([], 80, 12, 487, id="narrow terminal"),
+        pytest.param([], 120, 12, 487, id="wide terminal"),
+        pytest.param(["--all"], 120, 499, 0, id="wide terminal, all"),
+    ],
+)
+def test_long_lanes_are_cut_and_the_rest_is_counted(
+    tmp_path: Path,
+    arguments: list[str],
+    columns: int | None,
+    last: int,
+    more: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LINES", "25")
     many = [a_task(f"t{n}", order=n) for n in range(500)]
-    run(World(tmp_path, Ledger(plans=[a_plan()], tasks=many)), "status")
-    out = capsys.readouterr().out
-    assert "and 300 more" in out
-    assert "t199 " in out
-    assert "t200 " not in out
+    world = World(tmp_path, Ledger(plans=[a_plan()], tasks=many))
+    run(world, "status", *arguments, terminal=columns is not None, columns=columns)
+    words = capsys.readouterr().out.split()
+    assert f"t{last}" in words
+    assert f"t{last + 1}" not in words
+    assert (f"+{more}" in words) is (more > 0)
 
 
 def test_why_prints_the_reasons(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +166,44 @@ def test_a_name_that_is_not_known_is_a_usage_error(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "'nope'" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        pytest.param(["retry", "ap"], {"task": "api", "plan": None}, id="retry, the present plan"),
+        pytest.param(["retry", "pa", "--plan", "ol"], {"task": "page", "plan": "old"}, id="retry"),
+        pytest.param(["cancel", "page", "--plan", "old"], {"task": "page", "plan": "old"}, id="cancel"),
+        pytest.param(["cancel", "--all", "--plan", "old"], {"task": None, "plan": "old"}, id="cancel all"),
+        pytest.param(["cancel", "--all"], {"task": None, "plan": None}, id="cancel all of the present plan"),
+    ],
+)
+def test_a_task_of_another_plan_is_asked_for_with_its_plan(
+    two_plans: World, arguments: list[str], asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(two_plans, *arguments) == 0
+    (action,) = two_plans.acted
+    assert {"task": action.task, "plan": action.plan} == asked
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status", "page"], ["why", "page"], ["logs", "page"], ["report"]], ids=lambda words: words[0]
+)
+def test_every_verb_that_looks_at_a_task_takes_a_plan(
+    two_plans: World, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(two_plans, *arguments, "--plan", "old", "--json") == 0
+    assert "page" in capsys.readouterr().out or arguments[0] == "logs"
+    if arguments[0] != "report":
+        assert run(two_plans, *arguments) == 2, "the present plan has no such task"
+
+
+@pytest.fixture
+def two_plans(tmp_path: Path) -> World:
+    ledger = a_busy_ledger()
+    ledger.plans.append(a_plan("old", PlanPhase.FINISHED, current=False, confirmed_at=NOW - timedelta(days=2)))
+    ledger.tasks.append(a_task("page", TaskState.FAILED, plan="old"))
+    return World(tmp_path, ledger)
 
 
 # ---- bare ----

@@ -18,13 +18,11 @@ from orchestrator.core.gitformats import (
     identity_of,
     ignore_pattern,
     is_plain_ref,
-    listed_settings,
     merge_result,
     packed_refs,
     packed_refs_text,
     shown,
     stashed,
-    taken_settings,
     text_of,
     tree_entries,
     version_of,
@@ -121,19 +119,6 @@ def test_a_reference_leads_only_below_refs(name: str) -> None:
 
 def test_stash_entries_come_newest_first() -> None:
     assert stashed(f"{'0' * 40} {ONE} A <a> 1 +0000\tm\n{ONE} {TWO} A <a> 2 +0000\tm\n") == (TWO, ONE)
-
-
-def test_only_settings_on_the_list_are_taken_over() -> None:
-    listed = listed_settings(
-        b"core.autocrlf\ninput\0core.filemode\0core.fsmonitor\nevil\0filter.x.clean\nevil\0"
-        b"submodule.a.url\nhttps://x/y\0submodule.b.url\n../y\0submodule.c.url\ngit@host:y\0submodule.c.update\n!evil\0"
-    )
-    assert taken_settings(listed) == {
-        "core.autocrlf": "input",
-        "core.filemode": "true",
-        "submodule.a.url": "https://x/y",
-        "submodule.c.url": "git@host:y",
-    }
 
 
 def test_a_configuration_cannot_be_broken_out_of() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from orchestrator.core.lifecycle import may_exit
 from orchestrator.model.agent import Asked, HandedIn, NoChange
 from orchestrator.model.attempt import ExitWhy, FailureKind, RunExit, RunKind
 from orchestrator.model.effect import BuildCandidate, CollectWork, LandCandidate, MakeWorkspace, StartRun
-from orchestrator.model.errors import OrchestratorError, RefusedError
+from orchestrator.model.errors import NothingError, OrchestratorError, RefusedError
 from orchestrator.model.event import (
     AttemptEnded,
     AttemptStarted,
@@ -32,7 +33,6 @@ from orchestrator.model.event import (
 from orchestrator.model.fact import (
     CancelAsked,
     EffectFailed,
-    HeldLong,
     PauseAsked,
     PublishAsked,
     ResumeAsked,
@@ -40,11 +40,11 @@ from orchestrator.model.fact import (
     StopAsked,
     TargetMoved,
 )
-from orchestrator.model.ids import Commit, TaskId, attempt_id
+from orchestrator.model.ids import Commit, PlanId, TaskId, attempt_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet, PublishMode, RetryPolicy
 from orchestrator.model.run import PlanPhase, TaskState
-from tests.fakes.world import CRASH, NOW, OK, TIMEOUT, Script, World, a_plan, a_task
+from tests.fakes.world import CRASH, OK, TIMEOUT, Script, World, a_plan, a_task
 
 
 def landed_order(world: World) -> list[str]:
@@ -501,14 +501,32 @@ def test_a_finished_plan_started_again_is_a_new_run_and_attempt_numbers_go_on() 
     assert world.plan_run.phase is PlanPhase.PUBLISHED
 
 
-def test_an_attempt_that_holds_its_task_for_long_is_flagged() -> None:
-    world = World(a_plan(a_task("one")))
-    world.scripts["one"] = [Script(hangs=True)]
-    world.run()
-    wake = next(w for w in world.wakes if isinstance(w.fact, HeldLong))
-    assert wake.at == NOW + timedelta(minutes=30)
-    world.give(wake.fact)
-    assert world.plan_run.attempts[attempt_id(world.plan.name, TaskId("one"), 1)].flags == ("held_long",)
+@pytest.mark.parametrize(
+    ("plan", "error", "said"),
+    [
+        pytest.param("p", None, "", id="the one that is worked on"),
+        pytest.param(None, None, "", id="none named"),
+        pytest.param("gone", NothingError, "no plan 'gone' has run here", id="unknown"),
+        pytest.param("first", RefusedError, "plan 'first' is not the one that is worked on", id="an earlier one"),
+    ],
+)
+@pytest.mark.parametrize("ask", [RetryAsked, CancelAsked])
+def test_what_is_asked_for_another_plan_is_refused(
+    ask: type[Any], plan: str | None, error: type[Exception] | None, said: str
+) -> None:
+    world = World(a_plan(a_task("one"), name=PlanId("first"))).run()
+    world.plan = a_plan(a_task("one"), name=PlanId("p"))
+    world.scripts["one"] = [Script(exit=CRASH)]
+    world.submit(world.plan)
+    world.settle()
+    assert world.task("one").state is TaskState.BACKOFF
+    fact = ask(task_id=TaskId("one"), by="me", plan_id=PlanId(plan) if plan else None)
+    if error is None:
+        world.give(fact)
+        assert world.task("one").state is not TaskState.BACKOFF
+        return
+    with pytest.raises(error, match=said):
+        world.give(fact)
 
 
 def test_the_word_of_an_evicted_attempt_changes_nothing() -> None:

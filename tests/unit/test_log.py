@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import structlog
 
-from orchestrator.backends import log as logs
 from orchestrator.backends.log import setup_logging, stop_logging
 from orchestrator.core.redact import MASK
 from orchestrator.model.errors import OrchestratorError, SettingsError
@@ -180,10 +179,8 @@ def test_colours_are_for_terminals_only(path: Path, monkeypatch: pytest.MonkeyPa
     assert "\x1b[" in sys.stderr.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_file_is_ours_alone_and_turned_over_when_it_is_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "FILE_BYTES", 2000)
-    monkeypatch.setattr(logs, "FILES", 2)
-    setup_logging(path, console=False, level="info")
+def test_the_file_is_ours_alone_and_turned_over_when_it_is_full(path: Path) -> None:
+    setup_logging(path, console=False, level="info", max_bytes=2000, keep=2)
     for number in range(100):
         structlog.get_logger().info("a.line", number=number)
     files = sorted(path.parent.iterdir())
@@ -192,6 +189,14 @@ def test_the_file_is_ours_alone_and_turned_over_when_it_is_full(path: Path, monk
     assert all(file.stat().st_size <= 2300 for file in files), "full, and the line that showed it"
     kept = [line["number"] for file in reversed(files) for line in lines(file)]
     assert kept == list(range(kept[0], 100))
+
+
+def test_with_fewer_files_to_keep_the_oldest_go(path: Path) -> None:
+    setup_logging(path, console=False, level="info", max_bytes=500, keep=4)
+    for number in range(40):
+        structlog.get_logger().info("a.line", number=number)
+    setup_logging(path, console=False, level="info", max_bytes=500, keep=2)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["daemon.log", "daemon.log.1", "daemon.log.2"]
 
 
 def test_a_second_start_goes_on_with_the_same_file(path: Path) -> None:

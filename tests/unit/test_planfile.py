@@ -76,7 +76,7 @@ prepare:
   run: [[npm, ci, --prefer-offline]]
 keep: []
 protected: [".github/**", "**/*.lock"]
-resources: {test-db: 1}
+resources: {test-db: 1, gpu: 2}
 agents:
   claude: {adapter: command, run: [claude, "{prompt}"], count: 2, capabilities: [python, sql], max_complexity: 4}
   shell: {adapter: command, run: [sh, -c, "..."], stdin: briefing, env: {MODE: fast}, pass_env: [API_KEY]}
@@ -128,7 +128,7 @@ def test_the_plan_as_a_whole_is_read(full: Plan) -> None:
     assert (full.prepare.copy, full.prepare.link) == ((".env",), ("node_modules",))
     assert full.prepare.run == (("npm", "ci", "--prefer-offline"),)
     assert full.protected == FileSet(include=(".github/**", "**/*.lock"))
-    assert full.resources == {"test-db": 1}
+    assert full.resources == {"test-db": 1, "gpu": 2}
 
 
 def test_the_agents_are_read(full: Plan) -> None:
@@ -401,7 +401,7 @@ def test_the_execution_settings_become_part_of_the_plan() -> None:
         ({"checks": [{"name": "t", "run": ["a"]}, {"name": "T", "run": ["a"]}]}, "duplicate_check"),
         ({"keep": ["../x"]}, "bad_path"),
         ({"protected": ["../x"]}, "bad_pattern"),
-        ({"resources": {"db": 2}}, "not_available"),
+        ({"resources": {"db": 0}}, "out_of_range"),
         ({"defaults": {"timeout": 5}}, "bad_duration"),
         ({"defaults": {"agent": "nobody"}}, "unknown_agent"),
         ({"prepare": {"copy": ["/x"]}}, "bad_path"),

@@ -80,3 +80,31 @@ def test_why_names_a_paused_plan() -> None:
     world.give(PauseAsked(by="me"))
     world.run()
     assert "paused" in " ".join(waits_for(world.state, world.plan_run, world.task("one")))
+
+
+@pytest.mark.parametrize(
+    ("scripts", "attempts", "tries"),
+    [
+        pytest.param([Script(hangs=True)], 1, 4, id="the first of four"),
+        pytest.param([Script(exit=CRASH), Script(hangs=True)], 2, 4, id="one crash"),
+        pytest.param([Script(changed=("outside.py",)), Script(hangs=True)], 2, 5, id="work sent back costs no retry"),
+        pytest.param([Script(exit=CRASH)] * 3 + [Script(hangs=True)], 4, 4, id="the last one"),
+        pytest.param([Script(exit=CRASH)] * 4, 4, 4, id="none is left"),
+    ],
+)
+def test_a_task_says_which_of_its_attempts_would_be_the_last(scripts: list[Script], attempts: int, tries: int) -> None:
+    world = World(a_plan(a_task("one")))
+    before = task_view(world.state, world.plan_run, world.task("one"), 0)
+    assert (before.attempts, before.tries) == (0, 4)
+    world.scripts["one"] = scripts
+    world.run()
+    view = task_view(world.state, world.plan_run, world.task("one"), 0)
+    assert (view.attempts, view.tries) == (attempts, tries)
+
+
+def test_between_two_attempts_the_last_one_has_the_same_number() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(exit=CRASH)]
+    world.settle()
+    view = task_view(world.state, world.plan_run, world.task("one"), 0)
+    assert (view.state, view.attempts, view.tries) == (TaskState.BACKOFF, 1, 4)

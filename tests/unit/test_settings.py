@@ -10,6 +10,7 @@ import pytest
 from orchestrator.core.settings import AGENT_VARIABLES, Settings, build_settings, origins
 from orchestrator.model.errors import SettingsError
 from orchestrator.model.plan import Execution
+from orchestrator.model.run import LaneLimits
 
 
 def built(
@@ -35,7 +36,7 @@ def test_without_any_source_the_defaults_hold() -> None:
     assert settings.worktrees is None
     assert settings.log_level == "info"
     assert settings.as_execution() == Execution()
-    assert (settings.attention.held, settings.attention.quiet) == (timedelta(minutes=30), timedelta(minutes=10))
+    assert (settings.as_limits(), settings.attention.quiet) == (LaneLimits(), timedelta(minutes=10))
     assert {origin for _, _, origin in origins(settings)} == {"default"}
 
 
@@ -78,7 +79,7 @@ def test_keys_of_one_section_may_come_from_different_sources() -> None:
     assert origin_of(settings, "execution.grace") == ("2s", "orchestrator.toml")
     assert origin_of(settings, "execution.output_limit") == (1000, "ORCHESTRATOR_EXECUTION__OUTPUT_LIMIT")
     assert origin_of(settings, "execution.commit_message") == ("{title}", "--commit-message")
-    assert origin_of(settings, "attention.held") == ("30m", "default")
+    assert origin_of(settings, "attention.doing") == ("30m", "default")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,8 @@ def test_tables_of_plans_are_put_together_by_name_or_replaced() -> None:
 def test_every_key_is_told_with_its_origin() -> None:
     keys = {key for key, _, _ in origins(built())}
     assert keys == {
-        "worktrees", "log_level", "attention.held", "attention.quiet",
+        "worktrees", "log_level", "log.max_size", "log.keep", "attention.doing", "attention.for_review",
+        "attention.merging", "attention.blocked", "attention.quiet",
         "execution.commit_message", "execution.grace", "execution.output_limit", "execution.pass_env",
         "agents", "checks", "prepare", "keep", "protected", "resources", "defaults",
     }  # fmt: skip
@@ -151,7 +153,9 @@ def test_what_agents_find_in_their_environment_sets_nothing() -> None:
         pytest.param({"project": {"log_level": 3}}, "log_level", "write", id="a level as number"),
         pytest.param({"project": {"worktrees": ""}}, "worktrees", "write", id="no folder"),
         pytest.param({"project": {"execution": {"grace": 10}}}, "execution.grace: '10'", "10s or 10m", id="no unit"),
-        pytest.param({"project": {"attention": {"held": "0s"}}}, "zero", "longer", id="a length of nothing"),
+        pytest.param({"project": {"log": {"keep": 0}}}, "'0' cannot be used", "such a value", id="no file to keep"),
+        pytest.param({"project": {"log": {"max_size": "big"}}}, "is not a size", "64MiB", id="a size in words"),
+        pytest.param({"project": {"attention": {"doing": "0s"}}}, "zero", "longer", id="a length of nothing"),
         pytest.param({"project": {"execution": {"output_limit": "lots"}}}, "not a size", "64MiB", id="a size"),
         pytest.param({"project": {"execution": {"output_limit": 0}}}, "not a size", "64MiB", id="no size"),
         pytest.param({"project": {"execution": {"output_limit": True}}}, "not a size", "64MiB", id="true as size"),
@@ -159,7 +163,7 @@ def test_what_agents_find_in_their_environment_sets_nothing() -> None:
             {"project": {"execution": {"pass_env": ["A B"]}}}, "not the name", "export", id="a variable's name"
         ),
         pytest.param({"project": {"execution": {"pass_env": "A"}}}, "pass_env", "write", id="no list"),
-        pytest.param({"project": {"attention": {"held": "soon"}}}, "not a length", "10m", id="a length of time"),
+        pytest.param({"project": {"attention": {"doing": "soon"}}}, "not a length", "10m", id="a length of time"),
         pytest.param({"project": {"agents": ["a"]}}, "agents", "write", id="agents as list"),
         pytest.param({"project": {"checks": "all"}}, "checks", "write", id="checks as text"),
         pytest.param({"project": {"checks": 5}}, "checks", "write", id="checks as number"),

@@ -1,0 +1,79 @@
+"""The repository's own `orchestrator.toml`, read as text and made where there is none. Nothing is ever overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tomllib
+from pathlib import Path
+
+from orchestrator.core.settings import build_settings
+from orchestrator.model.errors import OrchestratorError, RefusedError, SettingsError
+from orchestrator.model.place import Place
+
+FILE = "orchestrator.toml"
+
+
+def read(place: Place) -> str | None:
+    """Its text; None when there is none. Raises: SettingsError when there is something that cannot be read."""
+    path = place.root / FILE
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None
+        raise SettingsError(
+            f"{path} leads nowhere",
+            why="it is a symbolic link to a file that is not there",
+            fix="remove it, or put the file there",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read", why=str(error), fix="mend the file, or move it away") from error
+
+
+def write(place: Place, text: str) -> Path:
+    """Make it, whole or not at all. Raises: RefusedError when there is one, OrchestratorError when it cannot be."""
+    path = place.root / FILE
+    # read back before anybody else does: a file of ours that does not load would be our bug
+    build_settings(user=None, project=(str(path), tomllib.loads(text)), environ={}, flags={})
+    try:
+        _write_new(path, text)
+    except FileExistsError:
+        raise RefusedError(
+            f"{path} is there already",
+            why="it was made while you were asked",
+            fix="see what it does not say: orchestrator init",
+        ) from None
+    except UnicodeEncodeError as error:
+        raise OrchestratorError(
+            f"{path} cannot be written", why=f"it would hold bytes that are no text: {error}", fix="use other names"
+        ) from error
+    except OSError as error:
+        raise OrchestratorError(
+            f"{path} cannot be written",
+            why=error.strerror or str(error),
+            fix="make the folder writable and see that the disk has room; nothing was written",
+        ) from error
+    return path
+
+
+def _write_new(path: Path, text: str) -> None:
+    """A file with the rights that the user's umask gives; when it cannot be made whole, nothing is left."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()  # of a process of that number that was killed
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(fresh, path)  # unlike a rename it refuses to take the place of another file
+        except OSError:
+            if os.path.lexists(path):
+                raise FileExistsError(path) from None
+            fresh.rename(path)  # some file systems have no links
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
