@@ -271,6 +271,10 @@ class Repository(Protocol):
         """Salvage what is not kept yet, then move the tree to the trash. Returns: the salvage references made."""
         ...
 
+    async def delete_trash(self, entries: Sequence[str]) -> int:
+        """Delete these from the trash for good, never following a link out of it. Returns: the bytes that they took."""
+        ...
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Preparing trees

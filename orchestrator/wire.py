@@ -116,7 +116,9 @@ class SubmitPlan(Message):
 class Action(Message):
     """Anything else that a person asks for."""
 
-    verb: Literal["pause", "resume", "cancel", "retry", "answer", "publish", "undo", "stop"]
+    verb: Literal[
+        "pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "undo", "stop"
+    ]
     by: str
     plan: str | None = None  #: None: the one that is worked on
     task: str | None = None
@@ -124,8 +126,11 @@ class Action(Message):
     choice: str = ""
     text: str = ""
     reason: str = ""
-    accepted: bool = False  #: `undo`: although others have built on it
+    accepted: bool = False  #: a yes to what the answer without it warned of
     mode: Literal["drain", "now", "detach"] = "drain"
+    keep: bool = False
+    owners: list[str] = Field(default_factory=list)
+    trash: list[str] = Field(default_factory=list)
 
 
 class Accepted(Message):

@@ -260,3 +260,38 @@ def start_detached(
         )
 
     return process.poll
+
+
+# ---- programs of the person ----
+
+
+def run_on_terminal(argv: Sequence[str], *, cwd: str | None, environ: Mapping[str, str], stdin: bytes | None) -> int:
+    """Run a program on the terminal of this process, to its end. Returns: its exit status.
+
+    Args:
+        stdin: what it reads; None: the terminal.
+
+    Raises: OrchestratorError when it cannot be started.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program; it decides what that means
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=environ,
+            stdin=None if stdin is None else subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        if stdin is not None:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError), process.stdin:  # a pager that has been left reads no more
+                process.stdin.write(stdin)
+        return process.wait()
+    except OSError as error:
+        raise OrchestratorError(
+            f"{argv[0]} could not be started",
+            why=error.strerror or str(error),
+            fix="name another program, or look by hand",
+        ) from error
+    finally:
+        signal.signal(signal.SIGINT, before)

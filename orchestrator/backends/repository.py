@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from orchestrator.backends import candidates, collecting, mirror, publish, spares, workspaces
+from orchestrator.backends import candidates, collecting, mirror, publish, spares, trash, workspaces
 from orchestrator.backends.gitrun import (
     GitAnswer,
     GitCommand,
@@ -248,6 +248,9 @@ class GitRepository:
         put_away = workspaces.release if landed else workspaces.to_trash
         await self._in_thread(lambda: put_away(self._repositories, owner))
         return salvage
+
+    async def delete_trash(self, entries: Sequence[str]) -> int:
+        return await self._in_thread(lambda: trash.delete(self._repositories.place, entries))
 
     def _taken(self) -> Takeover:
         if self._takeover is None:

@@ -59,7 +59,7 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     in_tree = _check_out(repositories, wanted, git_dir, tree)
     fill_submodules(repositories, takeover, in_tree, wanted.first)
     if wanted.other is not None:
-        _merge(in_tree, wanted.other)
+        _merge(in_tree, wanted.other, _called(repositories.small(git_dir), wanted, wanted.other))
     write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode(), durable=False)
     return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
 
@@ -139,12 +139,23 @@ def _make_git_dir(repositories: Repositories, takeover: Takeover, wanted: Wanted
     takeover.write(git_dir)
 
 
-def _merge(in_tree: Git, other: Commit) -> None:
+def _called(small: Git, wanted: Wanted, other: Commit) -> str:
+    """What conflict markers call the other side: the plan's branch, or the target when that is what comes in."""
+    name = wanted.target
+    if wanted.start is not None:
+        name = f"orchestrator/{wanted.owner.split('/', 1)[0]}"
+        small.run("update-ref", f"refs/{name}", other)  # as a branch it would count as something left in there
+    # a tag of that name would come first
+    found = small.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    return name if name and not name.startswith("-") and found.line == other else other
+
+
+def _merge(in_tree: Git, other: Commit, called: str) -> None:
     """Merge without committing; a conflict stays in the files, for whoever works here."""
     head = in_tree.run("rev-parse", "--verify", "HEAD").line
     if in_tree.contains(head, other):
         return
-    answer = in_tree.ask("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify-signatures", other)
+    answer = in_tree.ask("merge", "--quiet", "--no-commit", "--no-ff", "--no-verify-signatures", called)
     if answer.status not in (0, 1) or in_tree.ask("rev-parse", "--verify", "--quiet", "MERGE_HEAD").status != 0:
         raise GitFailed(("merge", "--no-commit"), answer)
 
@@ -156,11 +167,13 @@ def to_trash(repositories: Repositories, owner: AttemptId | CandidateId) -> None
     if not os.path.lexists(tree) and not os.path.lexists(git_dir):
         return
     folder = _numbered(place.trash / owner)
-    if os.path.lexists(tree):
+    with contextlib.suppress(FileNotFoundError):  # a person may have asked for it just when it goes of its own accord
         tree.rename(folder / "tree")
     if os.path.lexists(git_dir):
         try:
             git_dir.rename(folder / "git")
+        except FileNotFoundError:
+            return
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise

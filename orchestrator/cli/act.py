@@ -12,7 +12,9 @@ from orchestrator.model.errors import NoDaemonError, RefusedError
 if TYPE_CHECKING:
     from orchestrator.wire import Accepted, SubmitPlan
 
-Verb = Literal["pause", "resume", "cancel", "retry", "answer", "publish", "undo", "stop"]
+Verb = Literal[
+    "pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "undo", "stop"
+]
 
 
 def person() -> str:

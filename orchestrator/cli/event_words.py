@@ -23,6 +23,7 @@ HEADLINES = frozenset(
         "plan_confirmed", "plan_revised", "plan_paused", "plan_resumed", "plan_finished", "plan_cancelled",
         "drain_began", "attempt_started", "attempt_ended", "progress_reported", "attempt_flagged", "handed_off",
         "review_asked", "review_decided", "backoff_started", "sent_back", "escalated", "answered", "item_withdrawn",
+        "by_hand_began", "by_hand_handed_in", "by_hand_not_yet", "by_hand_ended",
         "task_failed", "task_cancelled", "task_reopened", "task_added", "gate_passed", "gate_failed",
         "conflict_found", "landed", "lane_overdue", "synced", "sync_held", "published", "publish_held",
         "undo_requested", "undo_held", "undo_dropped", "undone", "effect_abandoned",
@@ -130,6 +131,12 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "escalated": _escalated,
     "answered": lambda d: f"{d.get('item_id')} answered{_by(d)}: {d.get('choice')}{_reason(d, 'text')}",
     "item_withdrawn": lambda d: f"{d.get('item_id')} needs no answer any more{_reason(d)}",
+    "by_hand_began": lambda d: f"{d.get('item_id')} is resolved by hand{_by(d)}",
+    "by_hand_ready": lambda d: f"the conflict is in {d.get('path')}",
+    "by_hand_handed_in": lambda d: f"resolved by hand{_by(d)}",
+    "by_hand_not_yet": lambda d: f"not taken yet{_reason(d, 'why')}",
+    "by_hand_given_up": lambda d: f"given back{_by(d)}",
+    "by_hand_ended": lambda d: f"{d.get('item_id')} waits for you again{_reason(d, 'why')}",
     "task_failed": lambda d: f"failed{_reason(d)}",
     "task_cancelled": lambda d: f"cancelled{_by(d)}{_reason(d)}",
     "task_reopened": lambda d: f"to be tried again{_by(d)}",
@@ -156,6 +163,7 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "published": lambda d: f"target moved to {short(d.get('commit'))}",
     "lane_overdue": lambda d: f"in {_kind(d.get('lane'))} for longer than {_span(d.get('limit'))}",
     "tree_removed": lambda d: f"tree of {d.get('owner')} removed",
+    "trash_emptied": lambda d: f"{counted(len(d.get('entries', ())), 'tree')} deleted from the trash",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",
 }
 

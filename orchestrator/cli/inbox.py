@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli import rows
+from orchestrator.cli import conflicts, rows
 from orchestrator.cli.act import ask_daemon
 from orchestrator.cli.complete import complete_item
 from orchestrator.cli.session import Answer, Session
@@ -57,6 +58,8 @@ def answer(
     if choice is None and not (text and one.free_text):
         choice, text = _from_menu(session, one, text)
     picked, words = chosen(one, choice, text)
+    if picked == conflicts.BY_HAND:
+        return conflicts.opened(session, one)
     return ask_daemon(session, "answer", item=one.id, choice=picked, text=words, done=f"{one.id} answered: {picked}")
 
 
@@ -151,6 +154,10 @@ def _more(item: Item) -> dict[str, Any]:
         "text": item.text,
         "answered_at": item.answered_at,
         "withdrawn": item.withdrawn,
+        "worktree": item.worktree,
+        "taken_by": item.taken_by,
+        "taken_at": item.taken_at,
+        "note": item.note,
     }
 
 
@@ -174,13 +181,26 @@ def _list(session: Session, items: list[Item]) -> Iterable[RenderableType]:
             ],
             indent=0,
         )
-        if item.is_open:
+        if item.by_hand is not None:
+            where = item.worktree or "a tree that is being made"
+            yield cell(f"      resolved by hand by {item.taken_by} in {where}", AMBER)
+            yield cell(f"      {session.command_line('conflicts', 'done', conflicts.called(item))}", "dim")
+        elif item.is_open:
             words = [*(shlex.quote(option.id) for option in item.options), *(["--text ..."] if item.free_text else [])]
             yield cell(f"      {session.command_line('answer', item.id)} CHOICE   ({', '.join(words)})", "dim")
         else:
             yield cell(f"      {state}", "dim")
     if any(item.is_open for item in items):
         yield cell(f"The whole story of one: {session.command_line('inbox', 'show', items[0].id)}")
+
+
+def _by_hand(item: Item, now: datetime) -> str:
+    from orchestrator.cli.words import clock
+
+    if item.by_hand is None:
+        return ""
+    since = f" since {clock(item.taken_at, now)}" if item.taken_at else ""
+    return f"being resolved by {item.taken_by} in {item.worktree or 'a tree that is being made'}{since}"
 
 
 def item_page(session: Session, item: Item, *, commands: bool = True) -> Iterable[RenderableType]:
@@ -198,6 +218,8 @@ def item_page(session: Session, item: Item, *, commands: bool = True) -> Iterabl
         ("asked", f"{clock(item.asked_at, now)}, {age(item.asked_at, now)} ago"),
         ("answer by", clock(item.deadline, now) if item.deadline else ""),
         ("paths", ", ".join(item.paths)),
+        ("by hand", _by_hand(item, now)),
+        ("last try", item.note),
     ]
     yield grid([[cell(name, "dim"), cell(value)] for name, value in about if value])
     if item.context:
@@ -206,6 +228,11 @@ def item_page(session: Session, item: Item, *, commands: bool = True) -> Iterabl
     yield cell("")
     if not item.is_open:
         yield cell(str(_closed(item)))
+        return
+    if item.by_hand is not None:
+        name = conflicts.called(item)
+        yield cell(f"When it is resolved: {session.command_line('conflicts', 'done', name)}")
+        yield cell(f"To decide otherwise: {session.command_line('conflicts', 'abort', name)}")
         return
     choices = [
         [cell(f"{number}.", "dim"), cell(option.id, "bold"), cell(option.label), cell(option.effect, "dim")]

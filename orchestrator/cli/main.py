@@ -18,9 +18,12 @@ from orchestrator import __version__
 from orchestrator.cli import (
     bare,
     config,
+    conflicts,
     control,
+    diff,
     doctor,
     events,
+    fetch,
     inbox,
     init,
     logs,
@@ -33,6 +36,7 @@ from orchestrator.cli import (
     status,
     streams,
     why,
+    worktree,
 )
 from orchestrator.cli.session import Session, envelope
 from orchestrator.cli.verb import ColorOption, DebugOption, JsonOption, take_common
@@ -67,6 +71,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("why", "what a task waits for, and who holds it", "why api"),
             ("logs", "what agents, checks and the daemon wrote", "logs api -f"),
             ("events", "everything that happened, one line each", "events -n 20"),
+            ("diff", "what a task changed", "diff api --stat"),
             ("report", "what landed, what did not, what to do next", "report"),
         ),
     ),
@@ -76,6 +81,10 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("inbox", "what waits for a person", "inbox"),
             ("inbox show", "one of them with its context", "inbox show i4"),
             ("answer", "choose", "answer i4 retry --text 'the fixture is in tests/data'"),
+            ("conflicts", "what cannot be merged", "conflicts"),
+            ("conflicts open", "a tree with the conflict in it, for you to resolve", "conflicts open api"),
+            ("conflicts done", "it is resolved: take it through the gate", "conflicts done api"),
+            ("conflicts abort", "give the tree back; what was done is kept", "conflicts abort api"),
             ("publish", "move the target branch to what has landed", "publish"),
             ("undo", "take back what a task landed, through the checks", "undo api --reason 'breaks the old clients'"),
         ),
@@ -88,6 +97,16 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("retry", "try a task again, with all counts at zero", "retry api"),
             ("cancel", "give a task up, or everything", "cancel api --reason 'not needed'"),
             ("stop", "end the daemon", "stop --detach"),
+        ),
+    ),
+    (
+        "Take and tidy",
+        (
+            ("fetch", "a branch of your own with a task's work", "fetch api --branch try-api"),
+            ("open", "a shell or an editor in a task's tree", "open api --editor"),
+            ("worktree list", "every tree on the disk, and why it is there", "worktree list"),
+            ("worktree info", "what one of them holds", "worktree info api"),
+            ("worktree prune", "what nobody works in goes, salvaged before", "worktree prune --older-than 7d"),
         ),
     ),
     ("Explain", (("config show", "every setting and where it comes from", "config show --origin"),)),
@@ -194,10 +213,15 @@ _add(app, "status", status.status)
 _add(app, "why", why.why)
 _add(app, "logs", logs.logs)
 _add(app, "events", events.events)
+_add(app, "diff", diff.diff)
 _add(app, "report", report.report)
 _inbox = _group("inbox", "What waits for a person.", run=inbox.inbox)
 _add(_inbox, "inbox show", inbox.show)
 _add(app, "answer", inbox.answer)
+_conflicts = _group("conflicts", "What cannot be merged, and who resolves it.", run=conflicts.conflicts)
+_add(_conflicts, "conflicts open", conflicts.open_)
+_add(_conflicts, "conflicts done", conflicts.done)
+_add(_conflicts, "conflicts abort", conflicts.abort)
 _add(app, "pause", control.pause)
 _add(app, "resume", control.resume)
 _add(app, "cancel", control.cancel)
@@ -205,6 +229,12 @@ _add(app, "retry", control.retry)
 _add(app, "publish", control.publish)
 _add(app, "undo", control.undo)
 _add(app, "stop", control.stop)
+_add(app, "fetch", fetch.fetch)
+_add(app, "open", fetch.open_)
+_worktree = _group("worktree", "What is on the disk, what it holds, what may go.")
+_add(_worktree, "worktree list", worktree.list_)
+_add(_worktree, "worktree info", worktree.info)
+_add(_worktree, "worktree prune", worktree.prune)
 _config = _group("config", "The settings in force.")
 _add(_config, "config show", config.show)
 

@@ -62,13 +62,14 @@ def plan_view(row: Mapping[str, Any]) -> PlanView:
     known["state"] = PlanPhase(known["state"])
     known["confirmed_at"] = _time(known["confirmed_at"])
     known["checks"] = tuple(known["checks"])
+    known["prepared"] = tuple(known.get("prepared", ()))
     return PlanView(**known)
 
 
 def item_view(row: Mapping[str, Any]) -> Item:
     known = _known(Item, row)
     known["kind"] = ItemKind(known["kind"])
-    for name in ("asked_at", "deadline", "answered_at", "overdue_at"):
+    for name in ("asked_at", "deadline", "answered_at", "overdue_at", "taken_at"):
         known[name] = _time(known.get(name))
     known["paths"] = tuple(known.get("paths", ()))
     known["options"] = tuple(Option(**_known(Option, option)) for option in known["options"])

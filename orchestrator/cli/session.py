@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.model.place import Place
     from orchestrator.model.probe import Probe
     from orchestrator.model.repo import RepoFacts
+    from orchestrator.model.view import AttemptView, Change, PlanView, TaskView, TreeHolds, TreeView
     from orchestrator.ports import LedgerReader
     from orchestrator.wire import Accepted, Action, Hello, Overrides, SubmitPlan
 
@@ -71,6 +72,27 @@ class World(Protocol):
     def why(self, place: Place, task: str, plan: str) -> list[str]: ...
 
 
+class Sight(Protocol):
+    """What faces need of `orchestrator.looking`: trees and changes, looked at without a daemon."""
+
+    def trees(
+        self, place: Place, plans: Sequence[PlanView], tasks: Sequence[TaskView], *, look: bool = True
+    ) -> list[TreeView]: ...
+    def tree_holds(self, place: Place, view: TreeView, prepared: Sequence[str]) -> TreeHolds: ...
+    def change_of(
+        self, place: Place, plan: PlanView, task: TaskView, attempt: AttemptView | None, options: Sequence[str]
+    ) -> Change: ...
+    def fetch_branch(self, place: Place, attempt: AttemptView, branch: str) -> Any: ...
+    def run_here(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+    ) -> int: ...
+
+
 class Door(Protocol):
     """The daemon's local API, as `orchestrator.client.Client` offers it."""
 
@@ -97,6 +119,12 @@ def _the_world() -> World:
     return app
 
 
+def _the_sight() -> Sight:
+    from orchestrator import looking
+
+    return looking
+
+
 def _client(place: Place) -> Door:
     from orchestrator.client import Client
 
@@ -118,6 +146,7 @@ class Session:
     command: str = ""  #: the verb as typed, such as `plan check`
     terminal: bool | None = None  #: None: look at the streams
     world: Callable[[], World] = _the_world
+    sight: Callable[[], Sight] = _the_sight
     connect: Callable[[Place], Door] = _client
     now: Callable[[], datetime] = _now
     wait: Callable[[float], None] = time.sleep
@@ -135,6 +164,10 @@ class Session:
 
             self.known_place = find_place(self.directory or Path.cwd())
         return self.known_place
+
+    def place_of_trees(self) -> Place:
+        """The same with the worktree folder that the settings name."""
+        return self.world().place_for(self.place().root)
 
     def ledger(self) -> LedgerReader:
         """Raises: NothingError when nothing was ever started here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core import publish, undo
+from orchestrator.core import byhand, publish, undo
 from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
 from orchestrator.core.overlap import covers
@@ -25,7 +25,7 @@ from orchestrator.model.event import (
     UndoRequested,
 )
 from orchestrator.model.fact import AnswerGiven
-from orchestrator.model.ids import TaskId
+from orchestrator.model.ids import Commit, TaskId
 from orchestrator.model.item import Item, ItemKind
 from orchestrator.model.plan import Task, exactly
 from orchestrator.model.run import OVER, PlanPhase, PlanRun, TaskRun
@@ -44,6 +44,11 @@ def answer(draft: Draft, fact: AnswerGiven) -> None:
         listed = ", ".join(f"'{c.id}'" for c in item.options) or "words: --text '...'"
         raise UsageError(f"'{fact.choice}' is not an answer to item '{item.id}'", why="", fix=f"answer with {listed}")
     plan = draft.plan(item.plan_id)
+    if fact.choice == byhand.BY_HAND:
+        _by_hand(draft, plan, item, fact)
+        return
+    if item.by_hand is not None:
+        raise byhand.taken(item)
     draft.record(
         Answered(
             plan_id=plan.id,
@@ -59,6 +64,33 @@ def answer(draft: Draft, fact: AnswerGiven) -> None:
         _answered_plan(draft, plan, item, fact)
     else:
         _answered_task(draft, plan, item, plan.tasks[item.task_id], fact)
+
+
+def _by_hand(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -> None:
+    """The item stays open until the person has resolved it; asked for again, they have their tree already."""
+    if item.by_hand is not None:
+        return
+    byhand.may_take(draft, plan, item)
+    task_id = item.task_id
+    if task_id is None:
+        target = plan.sync_held
+        if target is None:
+            raise RefusedError(
+                f"'{plan.plan.target}' is looked at anew just now",
+                why="it moved on after the conflict was found",
+                fix="look at `orchestrator inbox` again in a moment",
+            )
+        added = _resolving_task(plan, item, target)
+        holder = next((name for name in added.rivals if plan.tasks[name].holds), None)
+        if holder is not None:
+            raise RefusedError(
+                f"'{holder}' is at work on the same files just now",
+                why=f"it holds {', '.join(item.paths)}, and nobody else works on them meanwhile",
+                fix=f"wait until '{holder}' has landed; `orchestrator why {holder}` says what it waits for",
+            )
+        draft.record(added)
+        task_id = added.task.id
+    byhand.take(draft, draft.plan(plan.id), item, task_id, fact.by)
 
 
 def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -> None:
@@ -81,6 +113,10 @@ def _resolve_by_agent(draft: Draft, plan: PlanRun, item: Item) -> None:
     target = plan.sync_held
     if target is None:
         return  # the target moved on meanwhile; the next candidate looks at it anew
+    draft.record(_resolving_task(plan, item, target))
+
+
+def _resolving_task(plan: PlanRun, item: Item, target: Commit) -> TaskAdded:
     name = TaskId(f"sync-{target[:10]}")
     count = 1
     while name in plan.tasks:
@@ -106,7 +142,7 @@ def _resolve_by_agent(draft: Draft, plan: PlanRun, item: Item) -> None:
         for other, run in plan.tasks.items()
         if run.state not in OVER and any(covers(run.task.files, path, fold=True) for path in item.paths)
     )
-    draft.record(TaskAdded(plan_id=plan.id, task=task, merges=target, rivals=rivals))
+    return TaskAdded(plan_id=plan.id, task=task, merges=target, rivals=rivals)
 
 
 def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact: AnswerGiven) -> None:
@@ -142,7 +178,7 @@ def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact:
                     plan_id=plan.id,
                     task_id=task_id,
                     failure=None,
-                    findings=(f"conflict: {item.context}", *said),
+                    findings=(f"{item.trigger or 'conflict'}: {item.context}", *said),
                     resume_from=task.hand_off.head,
                 )
             )

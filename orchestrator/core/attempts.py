@@ -200,10 +200,16 @@ def work_collected(draft: Draft, fact: WorkCollected) -> None:
         draft.record(Landed(plan_id=plan.id, task_id=task.task.id, candidate_id=None, commit=None))
         draft.ask(RemoveTree(plan_id=plan.id, owner=attempt.id))
         return
-    assert fact.head is not None
-    hand_off = HandOff(head=fact.head, changed=fact.changed, summary=attempt.summary)
     end(draft, plan, attempt, Ending.HANDED_OFF, fact)
-    draft.record(HandedOff(**keys_of(plan, attempt), hand_off=hand_off))
+    hand_off(draft, draft.plan(plan.id), attempt, fact)
+
+
+def hand_off(draft: Draft, plan: PlanRun, attempt: Attempt, fact: WorkCollected) -> None:
+    """The work holds: on to the merge queue, or to a person when it changes what is protected."""
+    task = plan.tasks[attempt.task_id]
+    assert fact.head is not None
+    handed = HandOff(head=fact.head, changed=fact.changed, summary=attempt.summary)
+    draft.record(HandedOff(**keys_of(plan, attempt), hand_off=handed))
     guarded = tuple(p for p in fact.changed if covers(plan.plan.protected, p, fold=True))
     if guarded:
         draft.record(ReviewAsked(plan_id=plan.id, task_id=task.task.id, paths=guarded))

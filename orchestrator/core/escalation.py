@@ -16,6 +16,9 @@ CANCEL = Option(id="cancel", label="Cancel the task", effect="the task is no lon
 SEND_BACK = Option(
     id="send_back", label="Send it back", effect="an agent goes on from its branch, with the conflict in its tree"
 )
+BY_HAND = Option(
+    id="by_hand", label="Resolve it by hand", effect="a tree with the conflict in it is made for you; the item stays"
+)
 DROP = Option(id="drop", label="Drop the task", effect="the task is cancelled; its branch stays where it is")
 APPROVE = Option(id="approve", label="Approve", effect="the work goes to the merge queue")
 REJECT = Option(id="reject", label="Reject", effect="the work goes back to an agent with your words")
@@ -141,7 +144,30 @@ def conflict(
         title=f"'{task.task.id}' conflicts with what is on the plan's branch",
         context=f"both sides changed {', '.join(paths)}\n\n{detail}",
         paths=paths,
-        options=(SEND_BACK, DROP),
+        options=(SEND_BACK, BY_HAND, DROP),
+        priority=task.task.priority,
+        asked_at=now,
+    )
+
+
+def red_by_hand(state: State, run: PlanRun, task: TaskRun, candidate: CandidateId, detail: str, now: datetime) -> Item:
+    """What a person resolved did not pass: they may go on from it, or let an agent do so."""
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.CONFLICT,
+        trigger=FailureKind.CHECKS_RED.value,
+        plan_id=run.id,
+        task_id=task.task.id,
+        attempt_id=task.attempt_id,
+        candidate_id=candidate,
+        agent="human",
+        title=f"the checks are red on what you resolved for '{task.task.id}'",
+        context=detail,
+        options=(
+            Option(id="by_hand", label="Go on by hand", effect="a tree with what you resolved is made for you"),
+            Option(id="send_back", label="Send it to an agent", effect="an agent goes on from what you resolved"),
+            DROP,
+        ),
         priority=task.task.priority,
         asked_at=now,
     )
@@ -167,6 +193,7 @@ def sync_conflict(
         paths=paths,
         options=(
             Option(id="send_back", label="Let an agent resolve it", effect="a task with just these files is added"),
+            BY_HAND,
             LEAVE,
         ),
         priority=75,

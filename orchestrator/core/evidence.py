@@ -28,6 +28,11 @@ def one_line(path: str) -> str:
     return path if path.isprintable() else repr(path)
 
 
+def outside_files(task: TaskRun, changed: tuple[str, ...]) -> list[str]:
+    """Those of the changed paths that the task does not list."""
+    return [path for path in changed if not covers(task.task.files, path)]
+
+
 def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple[FailureKind, str] | None:
     """What speaks against the work of an agent that ended well; None when nothing does."""
     if fact.error or fact.head is None:
@@ -42,7 +47,7 @@ def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple
         return FailureKind.OUTSIDE_FILES, (
             "a git repository was left inside the worktree, which would be lost: " + ", ".join(fact.nested)
         )
-    outside = [path for path in fact.changed if not covers(task.task.files, path)]
+    outside = outside_files(task, fact.changed)
     if outside:
         listed = "\n".join(f"- {one_line(path)}" for path in outside[:50])
         more = f"\nand {len(outside) - 50} more" if len(outside) > 50 else ""

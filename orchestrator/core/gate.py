@@ -37,7 +37,7 @@ from orchestrator.model.fact import (
     TargetMoved,
     TargetRead,
 )
-from orchestrator.model.ids import CandidateId, Commit, candidate_id
+from orchestrator.model.ids import CandidateId, Commit, TaskId, candidate_id
 from orchestrator.model.run import Candidate, CandidateStage, Drain, PlanPhase, PlanRun, State
 
 MAX_SYNCS = 5  #: in a row, while publishing: a target that moves faster than its checks run needs a person
@@ -249,6 +249,12 @@ def red(draft: Draft, plan: PlanRun, candidate: Candidate, run: Run, exit: RunEx
     drop(draft, plan, f"{run.name} {words_for(exit)}", requeued=False)
     plan = draft.plan(plan.id)
     what = f"{run.name} {words_for(exit)} on the merge with {candidate.parent[:12]}; the end of its output:\n{tail}"
+    if candidate.task_id is not None and resolved_by_hand(plan, candidate.task_id):
+        # what a person resolved goes back to them, and not to an agent that would begin afresh
+        task = plan.tasks[candidate.task_id]
+        item = escalation.red_by_hand(draft.state, plan, task, candidate.id, what, draft.now)
+        draft.record(Escalated(plan_id=plan.id, task_id=candidate.task_id, item=item, holds_task=True))
+        return
     if candidate.task_id is not None:
         task_failed(draft, plan, candidate.task_id, FailureKind.CHECKS_RED, what)
         return
@@ -258,6 +264,12 @@ def red(draft: Draft, plan: PlanRun, candidate: Candidate, run: Run, exit: RunEx
     draft.record(SyncHeld(plan_id=plan.id, target=candidate.other))
     item = escalation.sync_red(draft.state, plan, candidate.id, what, draft.now)
     draft.record(Escalated(plan_id=plan.id, task_id=None, item=item, holds_task=False))
+
+
+def resolved_by_hand(plan: PlanRun, task_id: TaskId) -> bool:
+    """Whether the latest attempt at a task was a person's."""
+    attempt = plan.tasks[task_id].attempt_id
+    return attempt is not None and plan.attempts[attempt].by_hand is not None
 
 
 def candidate_conflicted(draft: Draft, fact: CandidateConflicted) -> None:
@@ -327,9 +339,11 @@ def candidate_landed(draft: Draft, fact: CandidateLanded) -> None:
     plan, candidate = found
     if candidate.task_id is not None:
         attempt = plan.tasks[candidate.task_id].attempt_id
+        mine = plan.attempts[attempt].by_hand if attempt else None
         draft.record(Landed(plan_id=plan.id, task_id=candidate.task_id, candidate_id=candidate.id, commit=fact.commit))
-        if attempt is not None:
-            draft.ask(RemoveTree(plan_id=plan.id, owner=attempt, landed=True))
+        if attempt is not None and not (mine and mine.keep):
+            # a person may still have a shell or an editor in theirs, so it is not for others to use again
+            draft.ask(RemoveTree(plan_id=plan.id, owner=attempt, landed=mine is None))
     elif candidate.undoes is not None:
         undo.undo_landed(draft, plan, candidate, fact.commit)
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core import answers, attempts, escalation, gate, lanes, publish, requests, undo
+from orchestrator.core import answers, attempts, byhand, escalation, gate, lanes, publish, requests, undo
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.schedule import next_start
 from orchestrator.model.attempt import AttemptState, RunState
@@ -24,6 +24,7 @@ from orchestrator.model.event import (
     RunFinished,
     RunLaunched,
     RunRecorded,
+    TrashEmptied,
     TreeRemoved,
 )
 from orchestrator.model.fact import (
@@ -42,10 +43,13 @@ from orchestrator.model.fact import (
     Done,
     EffectFailed,
     Fact,
+    GiveBackAsked,
+    HandInAsked,
     LandingRefused,
     LaneLong,
     PauseAsked,
     PlanSubmitted,
+    PruneAsked,
     PublishAsked,
     PublishDone,
     PublishRefused,
@@ -59,6 +63,7 @@ from orchestrator.model.fact import (
     StopAsked,
     TargetMoved,
     TargetRead,
+    TrashDeleted,
     UndoAsked,
     WorkCollected,
     WorkspaceFailed,
@@ -98,6 +103,12 @@ def _follow(draft: Draft, fact: Fact) -> None:
             requests.retry(draft, fact)
         case AnswerGiven():
             answers.answer(draft, fact)
+        case HandInAsked():
+            byhand.hand_in(draft, fact)
+        case GiveBackAsked():
+            byhand.give_back(draft, fact)
+        case PruneAsked():
+            requests.prune(draft, fact)
         case PublishAsked():
             requests.publish_now(draft, fact)
         case UndoAsked():
@@ -116,6 +127,12 @@ def _follow(draft: Draft, fact: Fact) -> None:
             if plan.tip is None and plan.number == fact.number:
                 why = f"{fact.why}; {fact.fix}"
                 draft.record(PlanCancelled(plan_id=plan.id, by="orchestrator", reason=why))
+        case WorkspaceReady() if byhand.is_by_hand(draft, fact.attempt_id):
+            byhand.workspace_ready(draft, fact)
+        case WorkspaceFailed() if byhand.is_by_hand(draft, fact.attempt_id):
+            byhand.workspace_failed(draft, fact)
+        case WorkCollected() if byhand.is_by_hand(draft, fact.attempt_id):
+            byhand.collected(draft, fact)
         case WorkspaceReady():
             attempts.workspace_ready(draft, fact)
         case WorkspaceFailed():
@@ -155,6 +172,8 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case Removed():
             if (owner := draft.plan_of(CandidateId(fact.owner))) is not None:
                 draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
+        case TrashDeleted():
+            draft.record(TrashEmptied(entries=fact.entries, size_bytes=fact.size_bytes))
         case RetryDue():
             _retry_due(draft, fact)
         case EffectFailed():
@@ -247,7 +266,10 @@ def may_exit(state: State) -> bool:
     if state.drain is Drain.NO:
         return False
     for plan in state.plans.values():
-        if plan.leases or plan.runs or plan.candidate is not None or plan.publishing:
+        # a tree in which a person works needs no daemon
+        if any(plan.attempts[lease.attempt_id].by_hand is None for lease in plan.leases.values()):
+            return False
+        if plan.runs or plan.candidate is not None or plan.publishing:
             return False
         if state.drain is Drain.FINISH and (plan.queue() or plan.next_undo()) and gate.may_gate(state, plan):
             return False

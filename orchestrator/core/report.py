@@ -38,6 +38,10 @@ def counts_as_failed(state: State, task: TaskRun) -> bool:
 
 def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
     """What keeps a task from moving, in one line; None when nothing does."""
+    attempt = run.attempts.get(task.attempt_id) if task.attempt_id else None
+    if task.state is TaskState.RUNNING and attempt is not None and attempt.by_hand is not None:
+        at = f" in {attempt.workspace.path}" if attempt.workspace else ""
+        return f"a person: {attempt.by_hand.by} resolves it by hand{at} (inbox {attempt.by_hand.item_id})"
     asked = state.items[task.item_id] if task.item_id is not None else None
     if task.undo is not None and task.undo.held:
         about = (i for i in state.open_items() if i.plan_id == run.id and i.task_id == task.task.id)
@@ -109,6 +113,8 @@ def attempt_view(attempt: Attempt) -> AttemptView:
         progress=attempt.progress,
         flags=attempt.flags,
         salvage=attempt.salvage,
+        base=attempt.base,
+        head=attempt.head,
     )
 
 
@@ -182,6 +188,7 @@ def plan_view(state: State, run: PlanRun) -> PlanView:
         gating=(at_gate.task_id or at_gate.undoes or "target") if at_gate else None,
         checks=tuple(check.name for check in run.plan.checks),
         unpublished=run.unpublished,
+        prepared=(*run.plan.prepare.copy, *run.plan.prepare.link),
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.core import gate, publish, undo
+from orchestrator.core import byhand, gate, publish, undo
 from orchestrator.core.attempts import stop_attempt
 from orchestrator.core.draft import Draft
 from orchestrator.core.revise import revise
 from orchestrator.core.tasks import cancel_task, find_task, is_landing, reopen, withdraw_undo
 from orchestrator.model.attempt import AttemptState, FailureKind
-from orchestrator.model.effect import BeginBranch
-from orchestrator.model.errors import NothingError, RefusedError
+from orchestrator.model.effect import BeginBranch, DeleteTrash, RemoveTree
+from orchestrator.model.errors import NothingError, RefusedError, UsageError
 from orchestrator.model.event import (
     DrainBegan,
     ItemWithdrawn,
@@ -19,8 +19,16 @@ from orchestrator.model.event import (
     PlanResumed,
     PublishRequested,
 )
-from orchestrator.model.fact import CancelAsked, PlanSubmitted, PublishAsked, RetryAsked, StopAsked, UndoAsked
-from orchestrator.model.ids import PlanId
+from orchestrator.model.fact import (
+    CancelAsked,
+    PlanSubmitted,
+    PruneAsked,
+    PublishAsked,
+    RetryAsked,
+    StopAsked,
+    UndoAsked,
+)
+from orchestrator.model.ids import AttemptId, PlanId, TaskId
 from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, State, TaskState
 
 
@@ -183,6 +191,7 @@ def publish_now(draft: Draft, fact: PublishAsked) -> None:
             why="nothing is published for it any more",
             fix=f"what has landed is on branch orchestrator/{plan.id}: `git merge orchestrator/{plan.id}`",
         )
+    byhand.refuse_while_taken(draft, plan)
     for item in draft.state.open_items():
         if item.plan_id == plan.id and item.task_id is None and item.trigger != "effect":
             draft.record(ItemWithdrawn(plan_id=plan.id, task_id=None, item_id=item.id, reason="published by hand"))
@@ -198,6 +207,40 @@ def take_back(draft: Draft, fact: UndoAsked) -> None:
     undo.undo(draft, fact)
 
 
+def prune(draft: Draft, fact: PruneAsked) -> None:
+    """Trees that nobody works in go: salvaged and moved to the trash, or deleted from it."""
+    for owner in fact.owners:
+        _prunable(draft, owner)
+    asked = draft.state.seq
+    for owner in fact.owners:
+        draft.ask(RemoveTree(plan_id=PlanId(owner.split("/", 1)[0]), owner=owner, asked=asked))
+    if fact.trash:
+        draft.ask(DeleteTrash(entries=fact.trash, asked=asked))
+
+
+def _prunable(draft: Draft, owner: str) -> None:
+    """Raises: UsageError for what is no tree of ours; RefusedError while somebody works in it."""
+    plan_name, _, tree = owner.partition("/")
+    plan = draft.state.plans.get(PlanId(plan_name))
+    name, _, number = tree.rpartition("-")
+    last = 0 if plan is None else plan.candidates if tree.startswith("~") else plan.numbers.get(TaskId(name), 0)
+    counted = tree.removeprefix("~") if tree.startswith("~") else number
+    if plan is None or not counted.isascii() or not counted.isdigit() or not 1 <= int(counted) <= last:
+        raise UsageError(
+            f"there is no tree '{owner}' of ours",
+            why="only what the ledger knows is ever removed",
+            fix="`orchestrator worktree list` shows what is there",
+        )
+    attempt = plan.attempts.get(AttemptId(owner))
+    at_gate = plan.candidate is not None and plan.candidate.id == owner
+    if at_gate or (attempt is not None and attempt.state is not AttemptState.ENDED):
+        raise RefusedError(
+            f"'{owner}' is in use",
+            why="its checks run" if at_gate else f"{attempt.agent} works in it" if attempt else "",
+            fix=f"`orchestrator cancel {name}` ends it" if attempt else "try again when they are done",
+        )
+
+
 def stop(draft: Draft, fact: StopAsked) -> None:
     if draft.state.drain is Drain.NOW or (draft.state.drain is Drain.FINISH and not fact.now):
         return
@@ -207,7 +250,7 @@ def stop(draft: Draft, fact: StopAsked) -> None:
     for plan in draft.state.plans.values():
         for lease in plan.leases.values():
             attempt = plan.attempts[lease.attempt_id]
-            if attempt.state is not AttemptState.STOPPING:
+            if attempt.state is not AttemptState.STOPPING and attempt.by_hand is None:
                 stop_attempt(draft, draft.plan(plan.id), attempt, stop_as=FailureKind.INTERRUPTED)
         plan = draft.plan(plan.id)
         if plan.candidate is not None and plan.candidate.stage is not CandidateStage.LANDING:

@@ -23,7 +23,7 @@ class Start:
 def busy_agents(run: PlanRun) -> Counter[str]:
     """Attempts that count toward the limits, by agent; one that waits for a person does not count."""
     live = (run.attempts[lease.attempt_id] for lease in run.leases.values())
-    return Counter(attempt.agent for attempt in live if attempt.state is not AttemptState.WAITING)
+    return Counter(a.agent for a in live if a.state is not AttemptState.WAITING and a.by_hand is None)
 
 
 def holder_of(run: PlanRun, task_id: TaskId) -> TaskId | None:

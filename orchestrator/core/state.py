@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
+from orchestrator.core.handfold import by_hand
 from orchestrator.core.inbox import answered, escalated, free_item, overdue
 from orchestrator.core.moves import (
     attempt_to,
@@ -30,6 +31,12 @@ from orchestrator.model.event import (
     BackoffEnded,
     BackoffStarted,
     BranchMade,
+    ByHandBegan,
+    ByHandEnded,
+    ByHandGivenUp,
+    ByHandHandedIn,
+    ByHandNotYet,
+    ByHandReady,
     CandidateDropped,
     CandidateMade,
     CandidateRequested,
@@ -79,6 +86,7 @@ from orchestrator.model.event import (
     TaskFailed,
     TaskQueued,
     TaskReopened,
+    TrashEmptied,
     TreeRemoved,
     UndoDropped,
     UndoHeld,
@@ -108,8 +116,10 @@ def apply(state: State, event: Event, at: datetime) -> State:
             return replace(state, drain=Drain.NO, limits=event.limits, quiet=event.quiet)
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
-        case EffectAbandoned():
+        case EffectAbandoned() | TrashEmptied():
             return state
+        case ByHandBegan() | ByHandReady() | ByHandHandedIn() | ByHandNotYet() | ByHandGivenUp() | ByHandEnded():
+            return by_hand(state, event, at)
         case PlanConfirmed():
             return confirmed(state, event, at)
         case Escalated():
@@ -369,7 +379,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
         case TreeRemoved():
             if event.owner in plan.attempts:
                 owner = AttemptId(event.owner)
-                return attempt_with(plan, owner, removed=True, salvage=(*plan.attempts[owner].salvage, *event.salvage))
+                kept = tuple(dict.fromkeys((*plan.attempts[owner].salvage, *event.salvage)))
+                return attempt_with(plan, owner, removed=True, salvage=kept)
             return plan
         case (
             DaemonBegan()
@@ -379,6 +390,13 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | Escalated()
             | Answered()
             | ItemWithdrawn()
+            | ByHandBegan()
+            | ByHandReady()
+            | ByHandHandedIn()
+            | ByHandNotYet()
+            | ByHandGivenUp()
+            | ByHandEnded()
+            | TrashEmptied()
             | LaneOverdue()
         ):
             raise AssertionError("handled by apply")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from orchestrator.core import escalation, gate, undo
+from orchestrator.core import byhand, escalation, gate, undo
 from orchestrator.core.attempts import stop_attempt
 from orchestrator.core.draft import Draft
 from orchestrator.model.errors import UsageError
@@ -48,8 +48,13 @@ def cancel_task(draft: Draft, plan: PlanRun, task_id: TaskId, by: str, reason: s
     plan = draft.plan(plan.id)
     lease = plan.leases.get(task_id)
     draft.record(TaskCancelled(plan_id=plan.id, task_id=task_id, by=by, reason=reason))
-    if lease is not None:
-        stop_attempt(draft, draft.plan(plan.id), plan.attempts[lease.attempt_id], cancelled=True)
+    if lease is None:
+        return
+    attempt = plan.attempts[lease.attempt_id]
+    if attempt.by_hand is not None:
+        byhand.cancelled(draft, draft.plan(plan.id), attempt)
+    else:
+        stop_attempt(draft, draft.plan(plan.id), attempt, cancelled=True)
 
 
 def withdraw_undo(draft: Draft, plan: PlanRun, task_id: TaskId, reason: str) -> None:

@@ -21,8 +21,11 @@ from orchestrator.model.errors import OrchestratorError, UsageError
 from orchestrator.model.fact import (
     AnswerGiven,
     CancelAsked,
+    GiveBackAsked,
+    HandInAsked,
     PauseAsked,
     PlanSubmitted,
+    PruneAsked,
     PublishAsked,
     ResumeAsked,
     RetryAsked,
@@ -72,6 +75,12 @@ def fact_of(action: Action) -> PersonRequest:
             if not action.item:
                 raise UsageError("`answer` needs an item", fix="`orchestrator answer ID CHOICE`")
             return AnswerGiven(item_id=ItemId(action.item), choice=action.choice, text=action.text, by=action.by)
+        case "hand_in":
+            return HandInAsked(item_id=_item_of(action), by=action.by, accepted=action.accepted, keep=action.keep)
+        case "give_back":
+            return GiveBackAsked(item_id=_item_of(action), by=action.by)
+        case "prune":
+            return PruneAsked(owners=tuple(action.owners), trash=tuple(action.trash), by=action.by)
         case "publish":
             return PublishAsked(by=action.by)
         case "undo":
@@ -86,6 +95,12 @@ def fact_of(action: Action) -> PersonRequest:
             )
         case "stop":
             return StopAsked(by=action.by, now=action.mode == "now")
+
+
+def _item_of(action: Action) -> ItemId:
+    if not action.item:
+        raise UsageError(f"`{action.verb}` needs an item", fix="`orchestrator conflicts` lists what is open")
+    return ItemId(action.item)
 
 
 class Control:

@@ -19,6 +19,7 @@ from orchestrator.model.effect import (
     BeginBranch,
     BuildCandidate,
     CollectWork,
+    DeleteTrash,
     Effect,
     LandCandidate,
     MakeWorkspace,
@@ -50,6 +51,7 @@ from orchestrator.model.fact import (
     RunReady,
     RunReleased,
     TargetMoved,
+    TrashDeleted,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
@@ -167,6 +169,9 @@ class Performer:
                     effect.plan_id, AttemptId(effect.owner), landed=effect.landed, ignore=ignored(plan)
                 )
                 return Removed(owner=effect.owner, salvage=salvage)
+            case DeleteTrash():
+                size = await self._repository.delete_trash(effect.entries)
+                return TrashDeleted(entries=effect.entries, size_bytes=size)
             case PublishPlan():
                 return await self._publish(effect)
             case _:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.model.ids import AttemptId, CandidateId, Commit, RunId, TaskId
+from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, RunId, TaskId
 
 
 class AttemptState(StrEnum):
     PREPARING = "preparing"  #: its worktree is being made
     STARTING = "starting"  #: the supervisor is there, the program not yet
     RUNNING = "running"  #: the program runs
-    WAITING = "waiting"  #: the program runs and waits for a person's answer
+    WAITING = "waiting"  #: the program runs and waits for a person's answer, or a person works in its tree
     STOPPING = "stopping"  #: it has been asked to stop, or its work is being collected
     ENDED = "ended"
     STUCK = "stuck"  #: its process tree could not be stopped; a person has been asked
@@ -149,6 +149,18 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ByHand:
+    """What makes an attempt a person's own: no program runs in its tree, and its end is the person's word."""
+
+    item_id: ItemId  #: the conflict that is resolved in it
+    by: str
+    collects: int = 0  #: how often its work was looked at
+    accepts: bool = False  #: the person said yes to what lies outside of the task's files
+    keep: bool = False  #: its tree stays when the work has landed
+    given_up: bool = False  #: the tree is given back, and the conflict asked about again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One run of one agent on one task."""
 
@@ -180,3 +192,4 @@ class Attempt:
     head: Commit | None = None
     salvage: tuple[str, ...] = ()  #: references that keep what it left
     removed: bool = False  #: its worktree is in the trash
+    by_hand: ByHand | None = None  #: None: an agent's

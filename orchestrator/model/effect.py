@@ -95,10 +95,11 @@ class CollectWork:
     token: int
     keep_only: bool = False
     also: Commit | None = None  #: only paths that differ from this commit as well count as changed
+    try_number: int = 1  #: rises when a person was told that their work is not done yet
 
     @property
     def key(self) -> str:
-        return f"{self.attempt_id}/collect"
+        return f"{self.attempt_id}/collect" + (f"-{self.try_number}" if self.try_number > 1 else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +162,23 @@ class RemoveTree:
     plan_id: PlanId
     owner: str
     landed: bool = False  #: what it handed off is on the plan's branch
+    asked: int = 0  #: when a person asked for it: where the ledger was then, for it may have been tried before
 
     @property
     def key(self) -> str:
-        return f"{self.owner}/remove"
+        return f"{self.owner}/remove" + (f"-{self.asked}" if self.asked else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteTrash:
+    """Delete trees from the trash for good, as a person asked."""
+
+    entries: tuple[str, ...]  #: paths relative to the trash
+    asked: int  #: where the ledger was then
+
+    @property
+    def key(self) -> str:
+        return f"trash/delete-{self.asked}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +223,7 @@ Effect = (
     | LandCandidate
     | MirrorBranch
     | RemoveTree
+    | DeleteTrash
     | PublishPlan
     | WakeAt
 )

@@ -345,6 +345,82 @@ class ItemWithdrawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ByHandBegan:
+    """A person took a conflict on: a tree with it is being made, and the item waits meanwhile."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    item_id: ItemId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHandReady:
+    """The tree with the conflict is there."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    item_id: ItemId
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHandHandedIn:
+    """The person says that it is resolved; what is in the tree is being looked at."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    item_id: ItemId
+    by: str
+    accept: bool
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHandNotYet:
+    """It is not, and the tree is the person's again."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    item_id: ItemId
+    why: str
+    may_accept: bool  #: the person may say yes to it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHandGivenUp:
+    """The person does not resolve it after all; what they did is being kept."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    item_id: ItemId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByHandEnded:
+    """The conflict is open as before, with all its options."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    item_id: ItemId
+    why: str
+    salvage: tuple[str, ...]  #: references that keep what the person did
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFailed:
     plan_id: PlanId
     task_id: TaskId
@@ -583,6 +659,14 @@ class TreeRemoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrashEmptied:
+    """A person had these trees deleted from the trash."""
+
+    entries: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAbandoned:
     """Our bug or a broken machine: something asked for could not be done, and nothing else depends on it."""
 
@@ -626,6 +710,12 @@ Event = (
     | Escalated
     | Answered
     | ItemWithdrawn
+    | ByHandBegan
+    | ByHandReady
+    | ByHandHandedIn
+    | ByHandNotYet
+    | ByHandGivenUp
+    | ByHandEnded
     | TaskFailed
     | TaskCancelled
     | TaskReopened
@@ -652,6 +742,7 @@ Event = (
     | Published
     | LaneOverdue
     | TreeRemoved
+    | TrashEmptied
     | EffectAbandoned
 )
 

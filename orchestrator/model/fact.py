@@ -64,6 +64,33 @@ class AnswerGiven:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandInAsked:
+    """A person has resolved a conflict in the tree that they were given."""
+
+    item_id: ItemId
+    by: str
+    accepted: bool = False  #: also what lies outside of the task's files, or that nothing is left of its change
+    keep: bool = False  #: the tree stays when the work has landed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveBackAsked:
+    """A person does not resolve a conflict by hand after all."""
+
+    item_id: ItemId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneAsked:
+    """Trees that a person does not want on the disk any more."""
+
+    owners: tuple[str, ...]  #: attempts and candidates: salvaged, then moved to the trash
+    trash: tuple[str, ...]  #: what is in the trash, as paths relative to it: deleted
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishAsked:
     by: str
 
@@ -269,6 +296,14 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrashDeleted:
+    """What was in the trash is gone for good."""
+
+    entries: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """An effect that nothing follows from was carried out."""
 
@@ -307,6 +342,9 @@ Request = (
     | CancelAsked
     | RetryAsked
     | AnswerGiven
+    | HandInAsked
+    | GiveBackAsked
+    | PruneAsked
     | PublishAsked
     | UndoAsked
     | StopAsked
@@ -337,6 +375,7 @@ Fact = (
     | PublishDone
     | PublishRefused
     | Removed
+    | TrashDeleted
     | Done
     | EffectFailed
 )

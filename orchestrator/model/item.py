@@ -63,6 +63,11 @@ class Item:
     answered_at: datetime | None = None
     overdue_at: datetime | None = None  #: when its task was found past the limit of its lane; None: it is not
     withdrawn: str | None = None  #: why nobody has to answer any more; None: somebody has to
+    by_hand: AttemptId | None = None  #: the attempt in which a person resolves it; None: nobody does
+    taken_by: str | None = None  #: who that is
+    taken_at: datetime | None = None
+    worktree: str | None = None  #: where they do; None until it is made
+    note: str = ""  #: what came of the last try to resolve it by hand
 
     @property
     def is_note(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from orchestrator.model.attempt import AttemptState
@@ -33,6 +34,8 @@ class AttemptView:
     progress: str
     flags: tuple[str, ...]
     salvage: tuple[str, ...]
+    base: str | None = None  #: what its changes are judged against; None until its tree is made
+    head: str | None = None  #: what it left; None until it has ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,67 @@ class PlanView:
     gating: str | None  #: task whose candidate is at the gate; `target` for a sync
     checks: tuple[str, ...]
     unpublished: bool = False  #: something has landed that the target does not have
+    prepared: tuple[str, ...] = ()  #: what `prepare` puts into every tree, which never counts as a change
+
+
+class TreeKind(StrEnum):
+    """What a folder beside the worktrees is."""
+
+    ATTEMPT = "attempt"
+    BY_HAND = "by_hand"  #: of a person who resolves a conflict
+    CHECK = "check"  #: a candidate's checkout
+    SPARE = "spare"  #: waits to be used again
+    TRASH = "trash"
+    UNKNOWN = "unknown"  #: not ours, and never touched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeView:
+    """One tree on the disk."""
+
+    name: str  #: `plan/task-2`, `plan/~7`; in the trash `plan/task-2/1`
+    kind: TreeKind
+    path: str
+    plan: str | None = None
+    task: str | None = None
+    state: str = ""  #: of its attempt: where it is, or how it ended
+    since: datetime | None = None  #: when its attempt ended, or when it was last changed
+    size_bytes: int = 0
+    branch: str | None = None  #: where its work is kept in the user's repository
+    dirty: tuple[str, ...] | None = None  #: paths that are not committed; None: not looked at
+    kept: str = ""  #: why it is there
+    may_go: bool = False  #: whether `worktree prune` offers it
+    salvage: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeHolds:
+    """What would have to be kept of a tree."""
+
+    uncommitted: tuple[str, ...]  #: paths
+    commits: tuple[str, ...]  #: on its branch and not on the plan's: id and first line
+    stashes: int
+    branches: int  #: other branches with commits that nothing of ours keeps
+    nested: tuple[str, ...]  #: repositories inside it
+    salvage: tuple[str, ...]  #: references that keep what was taken out of it before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    path: str
+    status: str  #: as git says it: A, M, D, T
+    added: int | None  #: lines; None for what is no text
+    deleted: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a task changed."""
+
+    base: str
+    head: str | None  #: None: the worktree as it is
+    files: tuple[FileChange, ...]
+    text: bytes  #: as git shows it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

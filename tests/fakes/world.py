@@ -22,6 +22,7 @@ from orchestrator.model.effect import (
     BeginBranch,
     BuildCandidate,
     CollectWork,
+    DeleteTrash,
     Effect,
     LandCandidate,
     MakeWorkspace,
@@ -54,6 +55,7 @@ from orchestrator.model.fact import (
     RunReady,
     RunReleased,
     TargetMoved,
+    TrashDeleted,
     WorkCollected,
     WorkspaceReady,
 )
@@ -139,9 +141,7 @@ class World:
         self.hold: Callable[[Effect], bool] = lambda _: False
         self.most_at_once = 0
         self.overlap_seen: list[tuple[TaskId, TaskId]] = []
-        self.give(
-            DaemonStarted(pid=1, boot_id="b", version="0", quiet=timedelta(minutes=10))
-        )
+        self.give(DaemonStarted(pid=1, boot_id="b", version="0", quiet=timedelta(minutes=10)))
         self.submit(plan, sequential=sequential)
 
     # ---- what a test does ----
@@ -277,6 +277,8 @@ class World:
                 return Done()
             case RemoveTree():
                 return Removed(owner=effect.owner)
+            case DeleteTrash():
+                return TrashDeleted(entries=effect.entries, size_bytes=4096 * len(effect.entries))
             case PublishPlan():
                 if self.target not in self.contained:
                     return TargetMoved(plan_id=effect.plan_id, target=self.target)

@@ -405,6 +405,7 @@ async def test_a_conflict_goes_back_with_markers_and_is_concluded_by_us(desk: De
     tree = Path(workspace.path)
     assert "<<<<<<<" in (tree / "src/a.txt").read_text()
     assert git(tree, "rev-parse", "MERGE_HEAD") == (desk.tip if how == "start" else head)
+    assert f">>>>>>> {'orchestrator/plan' if how == 'start' else head}" in (tree / "src/a.txt").read_text()
     still = await desk.collect(workspace, base=desk.tip)
     assert still.unfinished_merge == ("src/a.txt",)
     assert not still.committed_by_us
@@ -417,6 +418,18 @@ async def test_a_conflict_goes_back_with_markers_and_is_concluded_by_us(desk: De
     parents = desk.user.ours("log", "-1", "--format=%P", done.head).split()
     assert set(parents) == {head, desk.tip}
     assert isinstance(await desk.merged(done.head), Merged)
+
+
+@pytest.mark.parametrize("tagged", [False, True], ids=["a branch", "a tag of the same name"])
+async def test_a_conflict_with_the_target_is_marked_with_its_name(desk: Desk, tagged: bool) -> None:
+    await desk.land(await desk.handed_off("mine", {"src/a.txt": "mine\n"}))
+    theirs = commit(desk.user.root, {"src/a.txt": "theirs\n"})
+    if tagged:
+        git(desk.user.root, "tag", "main", f"{theirs}^")
+    await desk.repository.target_commit("main")
+    tree = Path((await desk.attempt("again", merge=theirs)).path)
+    assert git(tree, "rev-parse", "MERGE_HEAD") == theirs
+    assert f">>>>>>> {theirs if tagged else 'main'}" in (tree / "src/a.txt").read_text()
 
 
 async def test_a_clean_merge_is_left_uncommitted_and_judged_against_the_tip(desk: Desk) -> None:

@@ -319,6 +319,7 @@ def run(
         directory=world.place.root,
         terminal=terminal,
         world=lambda: world,
+        sight=lambda: world,
         connect=lambda place: world,
         now=lambda: NOW,
         wait=wait or never_ends,

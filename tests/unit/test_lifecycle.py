@@ -228,7 +228,7 @@ def test_a_conflict_asks_and_sent_back_it_goes_on_from_its_branch() -> None:
     world.run()
     item = world.inbox()[0]
     assert item.kind is ItemKind.CONFLICT
-    assert [option.id for option in item.options] == ["send_back", "drop"]
+    assert [option.id for option in item.options] == ["send_back", "by_hand", "drop"]
     head = world.task("two").hand_off
     assert head is not None
     seen: list[MakeWorkspace] = []

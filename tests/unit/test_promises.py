@@ -12,7 +12,7 @@ from orchestrator.core.schedule import is_settled
 from orchestrator.core.state import rebuild
 from orchestrator.model.agent import Asked, NoChange
 from orchestrator.model.attempt import ExitWhy, RunExit
-from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.errors import OrchestratorError, RefusedError
 from orchestrator.model.event import (
     CandidateMade,
     GatePassed,
@@ -23,8 +23,9 @@ from orchestrator.model.event import (
     Synced,
     Undone,
 )
-from orchestrator.model.fact import CancelAsked, PublishAsked, RetryAsked, UndoAsked
+from orchestrator.model.fact import CancelAsked, GiveBackAsked, HandInAsked, PublishAsked, RetryAsked, UndoAsked
 from orchestrator.model.ids import Commit, TaskId
+from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import Plan, PublishMode
 from orchestrator.model.run import PLAN_OVER, PlanPhase, TaskState
 from tests.fakes.world import CRASH, OK, TIMEOUT, Script, World, a_plan, a_task
@@ -112,14 +113,28 @@ def test_whatever_happens_the_promises_hold(plan: Plan, data: st.DataObject) -> 
         if not world.inbox():
             break
         item = data.draw(st.sampled_from(world.inbox()))
+        if item.by_hand is not None:
+            # another answer is refused meanwhile; the person says something about their tree, or leaves it for now
+            ending = data.draw(st.sampled_from(["done", "accepted", "abort", "later"]))
+            if ending == "abort":
+                world.give(GiveBackAsked(item_id=item.id, by="me"))
+            elif ending != "later":
+                world.give(HandInAsked(item_id=item.id, by="me", accepted=ending == "accepted"))
+            world.run()
+            continue
         choices = [option.id for option in item.options] or ["text"]
-        world.answer_item(data.draw(st.sampled_from(choices)), "words", item.id)
+        try:
+            world.answer_item(data.draw(st.sampled_from(choices)), "words", item.id)
+        except RefusedError:
+            assert item.kind is ItemKind.CONFLICT, "only a conflict may be impossible to take on right now"
         world.run()
 
     run = world.plan_run
     # two agents never work on one file at once
     assert world.overlap_seen == []
-    assert world.most_at_once <= plan.parallel + sum(1 for i in world.state.items.values() if i.question_id)
+    waiting = sum(1 for i in world.state.items.values() if i.question_id)
+    persons = sum(1 for a in run.attempts.values() if a.by_hand)
+    assert world.most_at_once <= plan.parallel + waiting + persons
     # nothing is stuck in silence: it is over, or a person has been asked
     assert run.phase in PLAN_OVER or is_blocked(world.state, run) or world.inbox()
     if run.phase in PLAN_OVER:
