@@ -61,6 +61,7 @@ class Client:
 
     def __init__(self, place: Place, *, answer_within_s: float = ANSWER_WITHIN_S) -> None:
         self._place = place
+        self._answer_within_s = answer_within_s
         # Proxies from the environment are for other hosts, not for our own socket.
         self._http = httpx2.Client(
             transport=httpx2.HTTPTransport(uds=str(place.socket)),
@@ -73,7 +74,7 @@ class Client:
     def hello(self) -> Hello:
         """Who answers. Asked again on every call, so that it can serve as a sign of life."""
         self._hello = None
-        body = self._call("GET", "/v1/hello", None, within_s=HELLO_WITHIN_S)
+        body = self._call("GET", "/v1/hello", None, within_s=min(HELLO_WITHIN_S, self._answer_within_s))
         # Looked at before the rest, because another version may well have other fields.
         theirs = body.get("contract") if isinstance(body, dict) else None
         if theirs != CONTRACT:
@@ -109,10 +110,11 @@ class Client:
             self.hello()
         return _parsed(Accepted, self._call("POST", path, message))
 
-    def _call(self, method: str, path: str, message: BaseModel | None, *, within_s: float = ANSWER_WITHIN_S) -> Any:
+    def _call(self, method: str, path: str, message: BaseModel | None, *, within_s: float | None = None) -> Any:
         content = None if message is None else message.model_dump_json()
         headers = {} if message is None else {"content-type": "application/json"}
         self._knock()
+        within_s = within_s or self._answer_within_s
         timeout = httpx2.Timeout(within_s, connect=CONNECT_WITHIN_S)
         try:
             answer = self._http.request(method, path, content=content, headers=headers, timeout=timeout)

@@ -73,7 +73,7 @@ class World(Protocol):
 
 
 class Sight(Protocol):
-    """What faces need of `orchestrator.looking`: trees and changes, looked at without a daemon."""
+    """What faces need of `orchestrator.app.looking`: trees and changes, looked at without a daemon."""
 
     def trees(
         self, place: Place, plans: Sequence[PlanView], tasks: Sequence[TaskView], *, look: bool = True
@@ -120,7 +120,7 @@ def _the_world() -> World:
 
 
 def _the_sight() -> Sight:
-    from orchestrator import looking
+    from orchestrator.app import looking
 
     return looking
 

@@ -27,7 +27,7 @@ MEANT = {"TASK": "index", "api": "index", "PLAN": "plans/first.yaml", "plans/aut
 #: Verbs that ask: without a terminal they say what to type instead, and end with 4.
 ASK = {"init", "start", "run"}
 #: What else is a good end: things that depend on the machine, or on there being nothing left to do.
-GOOD = {"doctor": {0, 1}, "publish": {0, 7}, "start": {0, 4, 7}}
+GOOD = {"conflicts": {0, 7}, "doctor": {0, 1}, "open": {0, 7}, "publish": {0, 7}, "start": {0, 4, 7}}
 
 
 def reason_not_to_run(line: Line) -> str | None:

@@ -454,7 +454,7 @@ def a_daemon_that_hangs(place: Place) -> Iterator[int]:
 
 
 def test_a_daemon_that_hangs_and_one_that_is_stopped(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "HELLO_WITHIN_S", 0.3)
+    monkeypatch.setattr(app.reading, "HELLO_WITHIN_S", 0.3)
     state_of(repo)
     place = place_of(repo)
     with a_daemon_that_hangs(place) as pid:

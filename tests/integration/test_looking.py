@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import looking
+from orchestrator.app import looking
 from orchestrator.backends import trash
 from orchestrator.backends.peek import change_between, peeking
 from orchestrator.model.attempt import AttemptState, Workspace

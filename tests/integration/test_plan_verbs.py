@@ -323,7 +323,7 @@ def ledger(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = SimpleNamespace(events=lambda plan: [e for e in events if e.plan == plan], close=lambda: None)
     (repo / ".git/orchestrator").mkdir()
     (repo / ".git/orchestrator/ledger.sqlite").touch()
-    monkeypatch.setattr(app, "open_ledger", lambda place: reader)
+    monkeypatch.setattr(app.plans, "open_ledger", lambda place: reader)
 
 
 TIGHT = (

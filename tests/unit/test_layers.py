@@ -22,9 +22,8 @@ ALLOWED = {
     "engine": {"engine", "core", "model", "ports", "wire"},
     "backends": {"backends", "core", "model", "ports", "wire", "discover"},
     "client": {"model", "core", "ports", "wire", "discover"},
-    "looking": {"backends", "core", "model", "discover"},
-    "app": {"engine", "backends", "core", "model", "ports", "wire", "discover", "client"},
-    "cli": {"cli", "app", "looking", "client", "discover", "core", "model", "wire", "ports"},
+    "app": {"app", "engine", "backends", "core", "model", "ports", "wire", "discover", "client"},
+    "cli": {"cli", "app", "client", "discover", "core", "model", "wire", "ports"},
     "simulation": {"engine", "core", "model", "ports", "wire", "simulation"},
     "orchestrator_agents": {"model", "ports", "wire"},
 }
