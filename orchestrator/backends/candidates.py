@@ -79,13 +79,16 @@ def _merged_tree(repositories: Repositories, parent: Commit, other: Commit) -> s
         files = [(path, _places(ours, result.tree, path)) for path in result.conflicted]
         paths = tuple(shown(path) for path in result.conflicted)
         return Conflict(paths=paths, detail=conflict_text(result, files))
+    if ours.recall(("brings no names", other), lambda: False):
+        ours.remember(("attributes", result.tree), attributes_of(ours, parent))
+        return result.tree
     changes = changes_between(ours, parent, result.tree)
     clashes = _clashes(ours, changes, result.tree)
     if clashes:
         told = [f"{shown(new)} and {shown(old)} are one file where letter case does not count" for new, old in clashes]
         paths = tuple(dict.fromkeys(path for pair in clashes for path in pair))
         return Conflict(paths=tuple(shown(path) for path in paths), detail="\n".join(told))
-    if not any(_is_attributes(change.path) for change in changes):
+    if not any(is_attributes(change.path) for change in changes):
         ours.remember(("attributes", result.tree), attributes_of(ours, parent))
     return result.tree
 
@@ -126,12 +129,13 @@ def attributes_of(ours: Git, commit: Commit) -> tuple[Entry, ...]:
 
     def looked_up() -> tuple[Entry, ...]:
         entries = tree_entries(ours.run("ls-tree", "-r", "-z", "--full-tree", commit).out)
-        return tuple(e for e in entries if _is_attributes(e.path) and e.mode in {"100644", "100755"})
+        return tuple(e for e in entries if is_attributes(e.path) and e.mode in {"100644", "100755"})
 
     return ours.recall(("attributes", ours.tree_of(commit)), looked_up)
 
 
-def _is_attributes(path: str) -> bool:
+def is_attributes(path: str) -> bool:
+    """Whether a path is a file of attributes."""
     return path.rsplit("/", 1)[-1] == ".gitattributes"
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.backends.candidates import changes_between, make_durable
+from orchestrator.backends.candidates import attributes_of, changes_between, is_attributes, make_durable
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.leftovers import (
     Left,
@@ -46,6 +46,7 @@ class Homecoming:
     attempt: AttemptId
     ignore: tuple[str, ...]
     to_show: dict[str, Commit] = field(default_factory=dict)  #: references that the user's repository is to have
+    found_untouched: bool = False  #: the tree held nothing but what was kept already
 
     @property
     def name(self) -> str:
@@ -86,7 +87,7 @@ class Homecoming:
             self._salvage_others(left, git_dir, scratch, known={base, *([left.head] if head and left.head else [])})
             if found.nested and (keep_only or error):
                 self._pack(tree, found.nested)
-            changes = self._changes(base, head)
+            changes = self._changes(base, head, found if committed and left.head == base else None)
             return Collected(
                 head=head,
                 descends=head is not None and self.ours.contains(head, base),
@@ -102,10 +103,21 @@ class Homecoming:
     def owner_dir(self) -> Path:
         return self.repositories.place.owner_dir(self.attempt)
 
-    def _changes(self, base: Commit, head: Commit | None) -> tuple[Change, ...]:
+    def _changes(self, base: Commit, head: Commit | None, only: Snapshot | None) -> tuple[Change, ...]:
+        """What differs between base and head. `only`: all that does, when it was seen in the tree."""
         if head is None or head == base:
             return ()
-        return changes_between(self.ours, base, head)
+        if only is None or not only.is_exact or self.takeover.converts or attributes_of(self.ours, base):
+            changes = changes_between(self.ours, base, head)
+        else:
+            new = set(only.new)
+            changes = tuple(
+                Change(path=path, is_new=path in new, is_submodule=False, object_id="")
+                for path in sorted({*only.changed, *new})
+            )
+        if not any(change.is_new or is_attributes(change.path) for change in changes):
+            self.ours.remember(("brings no names", head), True)
+        return changes
 
     def _homeless_submodules(self, head: Commit | None, changes: tuple[Change, ...]) -> tuple[str, ...]:
         """Submodules that were set to a commit which only the attempt has: nobody could ever fetch it."""
@@ -135,6 +147,8 @@ class Homecoming:
             if kept is not None and left.head is not None and not left.merging:
                 known = all(commit in here or is_kept(self.ours, commit) for commit in (left.head, *left.others))
                 if known and is_untouched(self.ours, tree, kept, scratch / "untouched", self.owner_dir):
+                    # names that it brought may stand in folders that were only moved, which no file shows
+                    self.found_untouched = self.ours.recall(("brings no names", kept), lambda: False)
                     return tuple(self._salvages())
             readable = not self._unreadable(left, git_dir, scratch, here=here)
             parent = left.head if readable else kept or (Commit(fallback) if is_commit_id(fallback) else None)

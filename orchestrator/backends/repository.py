@@ -243,10 +243,15 @@ class GitRepository:
             return ()
         home = collecting.Homecoming(self._repositories, self._taken(), AttemptId(owner), ignore=tuple(ignore))
         salvage = await self._in_thread(home.salvage)
-        self._waiting.add(home.to_show)
-        await self.show_kept()
-        put_away = workspaces.release if landed else workspaces.to_trash
-        await self._in_thread(lambda: put_away(self._repositories, owner))
+        if home.to_show:
+            self._waiting.add(home.to_show)
+            await self.show_kept()
+        if landed:
+            await self._in_thread(
+                lambda: workspaces.release(self._repositories, owner, has_nothing_else=home.found_untouched)
+            )
+        else:
+            await self._in_thread(lambda: workspaces.to_trash(self._repositories, owner))
         return salvage
 
     async def delete_trash(self, entries: Sequence[str]) -> int:

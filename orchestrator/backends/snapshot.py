@@ -23,6 +23,9 @@ class Snapshot:
     tree: str
     nested: tuple[str, ...]  #: repositories inside it that its commit does not know; not part of `tree`
     error: str = ""  #: why it is not complete
+    is_exact: bool = False  #: `changed` and `new` are all that differs from the parent, line endings and filters aside
+    changed: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
 
 
 def index_of(owner_dir: Path, commit: Commit) -> Path:
@@ -92,7 +95,14 @@ def snapshot(ours: Git, tree: Path, parent: Commit, ignore: tuple[str, ...], ind
             git.ask("update-index", "-z", "--add", "--replace", "--stdin", stdin=_listed(there))
         elif answer.status != 0:  # it stops at the first that cannot be read; this takes the rest
             error = _add_the_rest(git, [*passed_over, *nested]) or answer.err.strip() or "git update-index failed"
-    return Snapshot(tree=git.run("write-tree").line, nested=nested, error=error)
+    return Snapshot(
+        tree=git.run("write-tree").line,
+        nested=nested,
+        error=error,
+        is_exact=not error and not with_submodules,
+        changed=found.changed,
+        new=tuple(path for path in found.others if not path.endswith("/")),
+    )
 
 
 def is_untouched(ours: Git, tree: Path, commit: Commit, index: Path, owner_dir: Path) -> bool:

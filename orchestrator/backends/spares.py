@@ -12,6 +12,8 @@ import json
 import os
 import shutil
 import stat
+import time
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from orchestrator.backends.snapshot import has_submodules, index_of
 from orchestrator.core.gitformats import paths_of
 from orchestrator.model.ids import AttemptId, CandidateId, Commit
 
+CLOCK_NS = 20_000_000  #: the clock of a file system may be so far behind
 MOST = 8  #: trees of one kind that wait to be used again
 NOTE = "spare.json"
 
@@ -33,11 +36,19 @@ class Kind(StrEnum):
     CHECK = "check"
 
 
-def give(repositories: Repositories, owner: AttemptId | CandidateId, kind: Kind, commit: Commit) -> bool:
+def give(
+    repositories: Repositories,
+    owner: AttemptId | CandidateId,
+    kind: Kind,
+    commit: Commit,
+    *,
+    has_nothing_else: bool = False,
+) -> bool:
     """Keep an owner's tree for another. Returns: whether it was taken; else it is where it was.
 
     Args:
         commit: what the tree was made as; the index of that moment is kept in the owner's folder.
+        has_nothing_else: it was just seen to hold nothing but what has landed.
     """
     place = repositories.place
     tree, index = place.worktree(owner), index_of(place.owner_dir(owner), commit)
@@ -48,7 +59,14 @@ def give(repositories: Repositories, owner: AttemptId | CandidateId, kind: Kind,
     fresh = place.spares / f".new-{owner.replace('/', '+')}"
     fresh.mkdir(parents=True, exist_ok=True)
     shutil.copy2(index, fresh / "index")
-    note = {"kind": kind, "owner": owner, "boot_id": boot_id(), "rules": _rules(repositories, commit)}
+    note: dict[str, object] = {
+        "kind": kind,
+        "owner": owner,
+        "boot_id": boot_id(),
+        "rules": _rules(repositories, commit),
+    }
+    if has_nothing_else:
+        note["seen_at_ns"] = time.time_ns() - CLOCK_NS
     (fresh / NOTE).write_text(json.dumps(note))
     tree.rename(fresh / "tree")
     number = 1
@@ -87,8 +105,12 @@ def take(
         shutil.rmtree(claimed)
         away = None if kind is Kind.CHECK else place.trash / str(note.get("owner", "unknown"))
         kept = {tuple(Path(path).parts) for path in keep}
-        _clear(repositories.small(index.parent, tree).with_(index=index), tree, kept, away)
-        _doubt(tree, (), kept, index.stat().st_mtime_ns, 0o777 & ~repositories.umask)
+        doubtful = list(_doubtful(tree, (), kept, index.stat().st_mtime_ns, 0o777 & ~repositories.umask))
+        seen_at_ns = note.get("seen_at_ns")
+        if not isinstance(seen_at_ns, int) or any(changed_ns >= seen_at_ns for _, changed_ns in doubtful):
+            _clear(repositories.small(index.parent, tree).with_(index=index), tree, kept, away)
+        for path, _ in doubtful:
+            path.unlink(missing_ok=True)
         return True
     return False
 
@@ -134,10 +156,13 @@ def _note(folder: Path) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _doubt(tree: Path, parts: tuple[str, ...], kept: set[tuple[str, ...]], since_ns: int, folder_mode: int) -> None:
-    """Remove every file that anything was done to since its index was written, for git to write it anew.
+def _doubtful(
+    tree: Path, parts: tuple[str, ...], kept: set[tuple[str, ...]], since_ns: int, folder_mode: int
+) -> Iterator[tuple[Path, int]]:
+    """Every file that anything was done to since its index was written, and when: git is to write it anew.
 
-    git alone looks at whole seconds, and not at permissions or at other names of the same file.
+    git alone looks at whole seconds, and not at permissions or at other names of the same file. Folders get the
+    permissions that ours have.
     """
     with os.scandir(tree.joinpath(*parts)) as entries:
         for entry in entries:
@@ -148,9 +173,9 @@ def _doubt(tree: Path, parts: tuple[str, ...], kept: set[tuple[str, ...]], since
             if entry.is_dir(follow_symlinks=False):
                 if stat.S_IMODE(info.st_mode) != folder_mode:
                     os.chmod(entry.path, folder_mode)
-                _doubt(tree, here, kept, since_ns, folder_mode)
+                yield from _doubtful(tree, here, kept, since_ns, folder_mode)
             elif info.st_ctime_ns >= since_ns:
-                os.unlink(entry.path)
+                yield Path(entry.path), info.st_ctime_ns
 
 
 def _clear(git: Git, tree: Path, kept: set[tuple[str, ...]], away: Path | None) -> None:

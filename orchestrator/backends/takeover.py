@@ -71,6 +71,13 @@ class Takeover:
     signs_commits: bool
 
     @property
+    def converts(self) -> bool:
+        """Whether files in a tree may differ from what git keeps of them, be it in line endings alone."""
+        settings = {name: value for name, value in self.settings.items() if name in {"core.autocrlf", "core.eol"}}
+        filtered = any(name.startswith("filter.") for name in self.settings) or self.large_files is not None
+        return filtered or bool(settings or self.attributes or self.info_attributes)
+
+    @property
     def identity_environment(self) -> dict[str, str]:
         name, email = self.identity
         return {

@@ -64,15 +64,19 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
 
 
-def release(repositories: Repositories, owner: AttemptId | CandidateId) -> None:
-    """Nobody needs this tree any more, and what it holds is kept: it is used again if it can be, else put away."""
+def release(repositories: Repositories, owner: AttemptId | CandidateId, *, has_nothing_else: bool = False) -> None:
+    """Nobody needs this tree any more, and what it holds is kept: it is used again if it can be, else put away.
+
+    Args:
+        has_nothing_else: it was just seen to hold nothing but what is kept.
+    """
     place = repositories.place
     made = marker(place.git_dir(owner))
     first = made.get("start") or made.get("tip")
     kind = spares.Kind.ATTEMPT if made.get("branch") else spares.Kind.CHECK
     if isinstance(first, str) and is_commit_id(first):
         with contextlib.suppress(OSError):
-            spares.give(repositories, owner, kind, Commit(first))
+            spares.give(repositories, owner, kind, Commit(first), has_nothing_else=has_nothing_else)
     to_trash(repositories, owner)
 
 

@@ -75,7 +75,7 @@ from orchestrator.wire import dump
 
 log = structlog.get_logger(__name__)
 
-SHOW_PAUSE_S = 0.2
+SHOW_PAUSE_S = 0.5
 PREPARE_TIMEOUT = timedelta(minutes=30)  #: of one prepare step
 
 
