@@ -5,6 +5,7 @@ What the standard library's `logging` gets (uvicorn, warnings) goes the same way
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -40,7 +41,8 @@ def setup_logging(path: Path, *, console: bool, level: str, max_bytes: int = 10 
         )
     number = logging.getLevelNamesMapping()[level.upper()]
     stop_logging()
-    handlers: list[logging.Handler] = [_file_handler(path, max_bytes, keep)]
+    file = _file_handler(path, max_bytes, keep)
+    handlers: list[logging.Handler] = [file]
     if console:
         handlers.append(_console_handler())
     root = logging.getLogger()
@@ -49,14 +51,13 @@ def setup_logging(path: Path, *, console: bool, level: str, max_bytes: int = 10 
     _installed.extend(handlers)
     root.setLevel(number)
     logging.captureWarnings(True)
+    # our own lines go straight to the file when it is the only place: most of what a line costs is the way through
+    # the standard library
+    last = [structlog.stdlib.ProcessorFormatter.wrap_for_formatter] if console else _as_json()
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            *_described(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.contextvars.merge_contextvars, *_described(), *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=structlog.stdlib.LoggerFactory() if console else lambda *name: _Lines(file, *name),
         cache_logger_on_first_use=False,  # loggers made at import time follow a later call
     )
 
@@ -78,6 +79,16 @@ class _PrivateFile(RotatingFileHandler):
         """Whether the file is full; what the line to come is, which would have to be worked out twice, counts not."""
         return int(self.stream is not None and self.stream.tell() >= self.maxBytes)
 
+    def write_line(self, text: str) -> None:
+        """Add a line that is complete. A log that cannot be written stops nobody."""
+        with self.lock or contextlib.nullcontext(), contextlib.suppress(OSError, ValueError):
+            if self.stream is None:
+                self.stream = self._open()
+            if self.stream.tell() >= self.maxBytes:
+                self.doRollover()
+            self.stream.write(f"{text}\n")
+            self.stream.flush()
+
     def _open(self) -> Any:
         def private(name: str, flags: int) -> int:
             return os.open(name, flags, 0o600)
@@ -85,7 +96,20 @@ class _PrivateFile(RotatingFileHandler):
         return open(self.baseFilename, self.mode, encoding=self.encoding, errors=self.errors, opener=private)
 
 
-def _file_handler(path: Path, max_bytes: int, keep: int) -> logging.Handler:
+class _Lines:
+    """What structlog writes to: a file, under the name of whoever logs."""
+
+    def __init__(self, file: _PrivateFile, name: str = "orchestrator") -> None:
+        self.name = name
+        self._file = file
+
+    def msg(self, text: str) -> None:
+        self._file.write_line(text)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _file_handler(path: Path, max_bytes: int, keep: int) -> _PrivateFile:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _drop_older(path, keep)
@@ -96,10 +120,13 @@ def _file_handler(path: Path, max_bytes: int, keep: int) -> logging.Handler:
             why=error.strerror or str(error),
             fix="make the file and its folder writable for you",
         ) from error
-    handler.setFormatter(
-        _formatter(structlog.processors.format_exc_info, _redacted, structlog.processors.JSONRenderer(default=str))
-    )
+    handler.setFormatter(_formatter(*_as_json()))
     return handler
+
+
+def _as_json() -> list[Processor]:
+    """The last steps of a line for the file."""
+    return [structlog.processors.format_exc_info, _redacted, structlog.processors.JSONRenderer(default=str)]
 
 
 def _drop_older(path: Path, keep: int) -> None:
