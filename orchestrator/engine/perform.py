@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
+import os
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 
 import anyio
 import structlog
 
-from orchestrator.core.briefing import briefing_for, commit_message, trailers
+from orchestrator.core.briefing import commit_message, trailers
 from orchestrator.core.gate import candidate_message
-from orchestrator.core.steps import AGENT, candidate_steps, checks_of
-from orchestrator.model.agent import AgentPaths
-from orchestrator.model.attempt import Attempt, ExitWhy, Run, RunExit, RunKind
+from orchestrator.core.steps import AGENT, candidate_steps
+from orchestrator.engine.specs import Specs
+from orchestrator.model.attempt import ExitWhy, RunExit
 from orchestrator.model.effect import (
     BeginBranch,
     BuildCandidate,
@@ -31,7 +31,7 @@ from orchestrator.model.effect import (
     StartRun,
     StopRun,
 )
-from orchestrator.model.errors import OrchestratorError, RefusedError
+from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.fact import (
     AnswerDelivered,
     BranchBegun,
@@ -68,15 +68,13 @@ from orchestrator.ports import (
     NotPublished,
     Preparer,
     Repository,
-    RunSpec,
     Surroundings,
 )
-from orchestrator.wire import dump
 
 log = structlog.get_logger(__name__)
 
+ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
 SHOW_PAUSE_S = 0.5
-PREPARE_TIMEOUT = timedelta(minutes=30)  #: of one prepare step
 
 
 class Performer:
@@ -95,24 +93,29 @@ class Performer:
         state: Callable[[], State],
     ) -> None:
         self._place = place
+        self._specs = Specs(place=place, adapters=adapters, surroundings=surroundings)
         self._repository = repository
         self._preparer = preparer
         self._executor = executor
-        self._adapters = adapters
-        self._surroundings = surroundings
         self._clock = clock
         self._state = state
 
     async def perform(self, effect: Effect) -> Fact:
         """Do it, and say what came of it. Never raises but when cancelled."""
-        try:
-            return await self._do(effect)
-        except OrchestratorError as error:
-            log.warning("effect.refused", effect=effect.key, error=str(error))
-            return failed(effect, str(error))
-        except Exception as error:
-            log.exception("effect.failed", effect=effect.key)
-            return failed(effect, f"{type(error).__name__}: {error}")
+        while True:
+            try:
+                return await self._do(effect)
+            except Exception as error:
+                if isinstance(effect, CollectWork | BuildCandidate | LandCandidate) and _is_full(error):
+                    # what an agent did is not held against it; the same is tried until there is room
+                    log.error("disk.full", effect=effect.key, error=str(error))
+                    await anyio.sleep(ROOM_PAUSE_S)
+                    continue
+                if isinstance(error, OrchestratorError):
+                    log.warning("effect.refused", effect=effect.key, error=str(error))
+                    return failed(effect, str(error))
+                log.exception("effect.failed", effect=effect.key)
+                return failed(effect, f"{type(error).__name__}: {error}")
 
     async def afterwards(self, effect: Effect) -> None:
         """What nobody waits for: an attempt's work is shown in the user's repository, several together if may be."""
@@ -201,89 +204,8 @@ class Performer:
     async def _start_run(self, effect: StartRun) -> Fact:
         plan = self._plan(PlanId(effect.run_id.split("/", 1)[0]))
         run = plan.runs[effect.run_id]
-        spec = self._run_spec(plan, run)
+        spec = self._specs.of(plan, run)
         return RunReady(run_id=run.id, supervisor=await self._executor.submit(spec))
-
-    def _run_spec(self, plan: PlanRun, run: Run) -> RunSpec:
-        attempt = plan.attempts.get(AttemptId(run.owner))
-        if run.kind is RunKind.AGENT:
-            assert attempt is not None
-            return self._agent_spec(plan, run, attempt)
-        candidate = plan.candidate
-        if attempt is not None:
-            assert attempt.workspace is not None
-            cwd = attempt.workspace.path
-        else:
-            if candidate is None or candidate.id != run.owner or candidate.path is None:
-                raise RefusedError("this check is no longer wanted", why=f"candidate {run.owner} is not at the gate")
-            cwd = candidate.path
-        if run.kind is RunKind.PREPARE:
-            argv, timeout = plan.plan.prepare.run[int(run.name.rsplit("-", 1)[1]) - 1], PREPARE_TIMEOUT
-        else:
-            assert candidate is not None
-            check = checks_of(plan, candidate)[run.name]
-            argv, timeout = check.run, check.timeout
-        names = plan.plan.execution.pass_env
-        return RunSpec(
-            run_id=run.id,
-            run_dir=self._run_dir(run.id),
-            argv=argv,
-            cwd=cwd,
-            env=self._surroundings.environment(
-                names, {"ORCHESTRATOR_PLAN": plan.id, "ORCHESTRATOR_RUN": self._run_dir(run.id)}
-            ),
-            timeout_s=timeout.total_seconds(),
-            grace_s=plan.plan.execution.grace.total_seconds(),
-            output_limit_bytes=plan.plan.execution.output_limit_bytes,
-            secrets=self._surroundings.secrets(names),
-        )
-
-    def _agent_spec(self, plan: PlanRun, run: Run, attempt: Attempt) -> RunSpec:
-        agent = plan.plan.agent(attempt.agent)
-        adapter = self._adapters[agent.adapter]
-        task = plan.tasks[attempt.task_id].task
-        briefing = briefing_for(plan, attempt, self._surroundings.author())
-        run_dir = self._run_dir(run.id)
-        paths = AgentPaths(
-            run_dir=run_dir,
-            worktree=briefing.worktree,
-            prompt_file=f"{run_dir}/prompt.txt",
-            briefing_file=f"{run_dir}/briefing.md",
-        )
-        launch = adapter.launch(agent, briefing, paths)
-        names = (*plan.plan.execution.pass_env, *agent.pass_env)
-        env = self._surroundings.environment(
-            names,
-            self._surroundings.identity()
-            | {
-                "ORCHESTRATOR_RUN": run_dir,
-                "ORCHESTRATOR_PLAN": plan.id,
-                "ORCHESTRATOR_TASK": task.id,
-                "ORCHESTRATOR_ATTEMPT": str(attempt.number),
-                "ORCHESTRATOR_WORKTREE": briefing.worktree,
-                "ORCHESTRATOR_BRIEFING": paths.briefing_file,
-            }
-            | agent.env
-            | launch.env,
-        )
-        return RunSpec(
-            run_id=run.id,
-            run_dir=run_dir,
-            argv=launch.argv,
-            cwd=briefing.worktree,
-            env=env,
-            stdin=launch.stdin,
-            first=launch.first,
-            timeout_s=task.timeout.total_seconds(),
-            grace_s=plan.plan.execution.grace.total_seconds(),
-            output_limit_bytes=plan.plan.execution.output_limit_bytes,
-            secrets=self._surroundings.secrets(names),
-            files={
-                "prompt.txt": task.prompt,
-                "briefing.md": adapter.briefing_text(briefing),
-                "briefing.json": json.dumps(dump(briefing), indent=1),
-            },
-        )
 
     async def _collect(self, effect: CollectWork) -> Fact:
         plan = self._plan(effect.plan_id)
@@ -300,6 +222,8 @@ class Performer:
             ignore=ignored(plan),
             keep_only=effect.keep_only,
         )
+        if _is_full(found.error):
+            raise OrchestratorError("an attempt's work could not be brought home", why=found.error, fix="make room")
         changed, merged = found.changed, True
         if effect.also is not None and found.head is not None:
             also = set(await self._repository.changed(effect.also, found.head))
@@ -359,6 +283,11 @@ class Performer:
                 if outcome.actual is None:
                     return PublishRefused(plan_id=plan.id, why=f"branch '{plan.plan.target}' is gone", command="")
                 return TargetMoved(plan_id=plan.id, target=outcome.actual)
+
+
+def _is_full(error: Exception | str) -> bool:
+    """Whether it is about a disk without room, in the words of the system, which git repeats."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def ignored(plan: PlanRun) -> tuple[str, ...]:

@@ -1,0 +1,81 @@
+"""What becomes of effects that cannot be carried out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from orchestrator.engine import perform
+from orchestrator.engine.perform import Performer
+from orchestrator.model.effect import CollectWork, Effect
+from orchestrator.model.errors import RepositoryError
+from orchestrator.model.fact import WorkCollected
+from orchestrator.model.place import Place
+from orchestrator.ports import Collected
+from tests.fakes.world import World, a_plan, a_task
+
+FULL = os.strerror(errno.ENOSPC)
+
+
+class Repository:
+    """Brings work home when there is room."""
+
+    def __init__(self, troubles: list[Exception | Collected]) -> None:
+        self.troubles = troubles
+
+    async def collect(self, *_: object, **__: object) -> Collected:
+        trouble = self.troubles.pop(0)
+        if isinstance(trouble, Exception):
+            raise trouble
+        return trouble
+
+
+def collected(error: str = "") -> Collected:
+    return Collected(head=None, descends=False, changed=(), committed_by_us=False, error=error)
+
+
+def brought_home(monkeypatch: pytest.MonkeyPatch, troubles: list[Exception | Collected]) -> WorkCollected:
+    monkeypatch.setattr(perform, "ROOM_PAUSE_S", 0)
+    held: list[Effect] = []
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: isinstance(effect, CollectWork) and not held.append(effect)
+    world.run()
+    nowhere: Any = None
+    home = Path("/nowhere")
+    performer = Performer(
+        place=Place(root=home, common_dir=home, state_dir=home, worktrees=home, socket=home),
+        repository=Repository(troubles),  # type: ignore[arg-type]
+        preparer=nowhere,
+        executor=nowhere,
+        adapters={},
+        surroundings=nowhere,
+        clock=nowhere,
+        state=lambda: world.state,
+    )
+    fact = anyio.run(performer.perform, held[0])
+    assert isinstance(fact, WorkCollected)
+    return fact
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(OSError(errno.ENOSPC, FULL), id="a file of ours"),
+        pytest.param(RepositoryError("git failed", why=f"unable to write: {FULL}", fix=""), id="git"),
+        pytest.param(collected(f"error: unable to write file: {FULL}"), id="git, with half of it done"),
+    ],
+)
+def test_a_full_disk_is_waited_for_and_not_held_against_the_work(
+    monkeypatch: pytest.MonkeyPatch, trouble: Exception | Collected
+) -> None:
+    assert brought_home(monkeypatch, [trouble, trouble, collected()]).error == ""
+
+
+def test_any_other_trouble_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trouble = RepositoryError("git failed", why="bad object", fix="")
+    assert "bad object" in brought_home(monkeypatch, [trouble, collected()]).error
