@@ -29,7 +29,7 @@ from orchestrator.app.settings import (
     settings_file,
     write_settings,
 )
-from orchestrator.app.terminal import edit_file, page
+from orchestrator.app.terminal import edit_file, editor, page
 
 __all__ = [
     "adapters",
@@ -38,6 +38,7 @@ __all__ = [
     "confirmed",
     "daemon_info",
     "edit_file",
+    "editor",
     "examine",
     "keep_plan",
     "kept_plan",

@@ -162,6 +162,6 @@ def run_here(
     argv: Sequence[str], *, cwd: str | None = None, environ: Mapping[str, str] | None = None, stdin: bytes | None = None
 ) -> int:
     """Run a program of the person's on their terminal, to its end: a shell, an editor, a pager."""
-    from orchestrator.backends.process import run_on_terminal
+    from orchestrator.backends.foreground import run
 
-    return run_on_terminal(argv, cwd=cwd, environ={**os.environ, **(environ or {})}, stdin=stdin)
+    return run(argv, cwd=cwd, environ={**os.environ, **(environ or {})}, stdin=stdin)

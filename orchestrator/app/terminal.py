@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+
+def editor() -> list[str]:
+    """The command of the person's editor. Raises: UsageError when there is none."""
+    from orchestrator.backends.foreground import editor_command
+
+    return editor_command(os.environ)
 
 
 def edit_file(path: Path) -> int:
@@ -17,8 +20,8 @@ def edit_file(path: Path) -> int:
     return edit(path, os.environ)
 
 
-def page(text: str) -> bool:
+def page(text: bytes, *, like_git: bool = False) -> bool:
     """Show a text in the person's pager. Returns: False when there is none, and nothing was shown."""
     from orchestrator.backends.foreground import page as show
 
-    return show(text, os.environ)
+    return show(text, os.environ, like_git=like_git)

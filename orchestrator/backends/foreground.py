@@ -1,4 +1,4 @@
-"""Programs of the person's own, run on their terminal while we wait: the editor and the pager."""
+"""Programs of the person's own, run on their terminal while we wait: editor, pager, shell."""
 
 from __future__ import annotations
 
@@ -53,21 +53,14 @@ def edit(path: Path, environ: Mapping[str, str]) -> int:
 
     Raises: UsageError when there is no editor that can be started.
     """
-    command = [*editor_command(environ), str(path)]
-    with _deaf_to_ctrl_c():
-        try:
-            return subprocess.run(command, env=dict(environ), check=False).returncode
-        except OSError as error:
-            fix = "name another one: export EDITOR=nano"
-            raise UsageError(
-                f"the editor '{command[0]}' cannot be started", why=error.strerror or str(error), fix=fix
-            ) from error
+    return run([*editor_command(environ), str(path)], environ=environ)
 
 
-def pager_command(environ: Mapping[str, str]) -> list[str] | None:
-    """The pager a person wants; None when text should just be printed."""
+def pager_command(environ: Mapping[str, str], *, like_git: bool = False) -> list[str] | None:
+    """The pager a person wants, `like_git` the one for git; None when text should just be printed."""
+    named = environ.get("GIT_PAGER") if like_git else None
     try:
-        words = shlex.split(environ.get("PAGER", PAGER))
+        words = shlex.split(environ.get("PAGER", PAGER) if named is None else named)
     except ValueError:
         return None
     if not words or words == ["cat"] or shutil.which(words[0], path=environ.get("PATH")) is None:
@@ -75,27 +68,42 @@ def pager_command(environ: Mapping[str, str]) -> list[str] | None:
     return words
 
 
-def page(text: str, environ: Mapping[str, str]) -> bool:
+def page(text: bytes, environ: Mapping[str, str], *, like_git: bool = False) -> bool:
     """Show a text in the person's pager. Returns: False when there is none, and nothing was shown."""
-    command = pager_command(environ)
+    command = pager_command(environ, like_git=like_git)
     if command is None:
         return False
-    with _deaf_to_ctrl_c():
-        return _feed(command, text, {"LESS": LESS, "LV": "-c", **environ})
-
-
-def _feed(command: Sequence[str], text: str, environ: Mapping[str, str]) -> bool:
     try:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(environ))
-    except OSError:
+        run(command, environ={"LESS": LESS, "LV": "-c", **environ}, stdin=text)
+    except UsageError:
         return False
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):  # they have seen enough
-        process.stdin.write(text.encode(errors="replace"))
-    with suppress(BrokenPipeError):
-        process.stdin.close()
-    process.wait()
     return True
+
+
+def run(argv: Sequence[str], *, environ: Mapping[str, str], cwd: str | None = None, stdin: bytes | None = None) -> int:
+    """Run a program on the terminal of this process, to its end. Returns: its exit status.
+
+    Args:
+        stdin: what it reads; None: the terminal.
+
+    Raises: UsageError when it cannot be started.
+    """
+    with _deaf_to_ctrl_c():
+        try:
+            process = subprocess.Popen(
+                argv, cwd=cwd, env=dict(environ), stdin=None if stdin is None else subprocess.PIPE
+            )
+        except OSError as error:
+            raise UsageError(
+                f"'{argv[0]}' cannot be started", why=error.strerror or str(error), fix="name another program"
+            ) from error
+        if stdin is not None:
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):  # they have seen enough
+                process.stdin.write(stdin)
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        return process.wait()
 
 
 @contextmanager

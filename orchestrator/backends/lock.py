@@ -6,13 +6,13 @@ import errno
 import fcntl
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
 from orchestrator.backends.clock import SystemClock
+from orchestrator.backends.machine import boot_id, start_time
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError, RefusedError
 
@@ -109,7 +109,7 @@ def _holder(path: Path) -> dict[str, Any] | None:
 
 def this_process() -> ProcessId:
     """This process, for ever: the pid alone is used again."""
-    return ProcessId(pid=os.getpid(), start_time=_start_time(os.getpid()) or 0, boot_id=_boot_id())
+    return ProcessId(pid=os.getpid(), start_time=start_time(os.getpid()), boot_id=boot_id())
 
 
 def _opened(path: Path) -> int:
@@ -198,35 +198,8 @@ def _content(fd: int) -> dict[str, Any] | None:
 
 def _is_fresh(content: dict[str, Any]) -> bool:
     """Whether the process that wrote it is alive; one that died cannot be who holds the lock."""
-    if content.get("boot_id") != _boot_id():
+    if content.get("boot_id") != boot_id():
         return False
     if not Path("/proc/self/stat").exists():
         return True  # the system does not tell
-    return _start_time(content["pid"]) == content.get("start_time")
-
-
-def _start_time(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process; None when there is none, or no /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return None
-    # the second field is the program's name, which may hold spaces and brackets
-    return int(stat.rpartition(b")")[2].split()[19])
-
-
-def _boot_id() -> str:
-    """The same until the machine starts anew."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return _boot_id_of_macos() if sys.platform == "darwin" else ""
-
-
-def _boot_id_of_macos() -> str:
-    import ctypes
-
-    name, size = b"kern.bootsessionuuid", ctypes.c_size_t(64)
-    buffer = ctypes.create_string_buffer(size.value)
-    answer = ctypes.CDLL(None).sysctlbyname(name, buffer, ctypes.byref(size), None, ctypes.c_size_t(0))
-    return buffer.value.decode() if answer == 0 else ""
+    return start_time(content["pid"]) == content.get("start_time")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
+from orchestrator.backends.machine import boot_id, start_time
 from orchestrator.backends.runfolder import is_locked, supervisor_of
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError
@@ -228,22 +229,6 @@ def _processes() -> Iterator[int]:
         yield from (int(name) for name in os.listdir("/proc") if name.isdecimal())
 
 
-def start_time(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 where the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[19])
-    except OSError:
-        return 0
-
-
-def boot_id() -> str:
-    """The name of this boot of the machine; empty where the system does not tell, as the supervisor has it."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
 # ---- the daemon itself ----
 
 
@@ -260,38 +245,3 @@ def start_detached(
         )
 
     return process.poll
-
-
-# ---- programs of the person ----
-
-
-def run_on_terminal(argv: Sequence[str], *, cwd: str | None, environ: Mapping[str, str], stdin: bytes | None) -> int:
-    """Run a program on the terminal of this process, to its end. Returns: its exit status.
-
-    Args:
-        stdin: what it reads; None: the terminal.
-
-    Raises: OrchestratorError when it cannot be started.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program; it decides what that means
-    try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=environ,
-            stdin=None if stdin is None else subprocess.PIPE,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        if stdin is not None:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError), process.stdin:  # a pager that has been left reads no more
-                process.stdin.write(stdin)
-        return process.wait()
-    except OSError as error:
-        raise OrchestratorError(
-            f"{argv[0]} could not be started",
-            why=error.strerror or str(error),
-            fix="name another program, or look by hand",
-        ) from error
-    finally:
-        signal.signal(signal.SIGINT, before)

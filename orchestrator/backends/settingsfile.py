@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tomllib
 from pathlib import Path
 
+from orchestrator.backends.textfile import create
 from orchestrator.core.settings import build_settings
-from orchestrator.model.errors import OrchestratorError, RefusedError, SettingsError
+from orchestrator.model.errors import OrchestratorError, RefusedError, SettingsError, UsageError
 from orchestrator.model.place import Place
 
 FILE = "orchestrator.toml"
@@ -37,8 +36,8 @@ def write(place: Place, text: str) -> Path:
     # read back before anybody else does: a file of ours that does not load would be our bug
     build_settings(user=None, project=(str(path), tomllib.loads(text)), environ={}, flags={})
     try:
-        _write_new(path, text)
-    except FileExistsError:
+        create(path, text)
+    except UsageError:
         raise RefusedError(
             f"{path} is there already",
             why="it was made while you were asked",
@@ -48,32 +47,4 @@ def write(place: Place, text: str) -> Path:
         raise OrchestratorError(
             f"{path} cannot be written", why=f"it would hold bytes that are no text: {error}", fix="use other names"
         ) from error
-    except OSError as error:
-        raise OrchestratorError(
-            f"{path} cannot be written",
-            why=error.strerror or str(error),
-            fix="make the folder writable and see that the disk has room; nothing was written",
-        ) from error
     return path
-
-
-def _write_new(path: Path, text: str) -> None:
-    """A file with the rights that the user's umask gives; when it cannot be made whole, nothing is left."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()  # of a process of that number that was killed
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)  # unlike a rename it refuses to take the place of another file
-        except OSError:
-            if os.path.lexists(path):
-                raise FileExistsError(path) from None
-            fresh.rename(path)  # some file systems have no links
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()

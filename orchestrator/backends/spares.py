@@ -19,7 +19,7 @@ from pathlib import Path
 
 from orchestrator.backends.candidates import attributes_of
 from orchestrator.backends.gitrun import Git, Repositories
-from orchestrator.backends.process import boot_id
+from orchestrator.backends.machine import boot_id
 from orchestrator.backends.snapshot import has_submodules, index_of
 from orchestrator.core.gitformats import paths_of
 from orchestrator.model.ids import AttemptId, CandidateId, Commit

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.backends import spares
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
-from orchestrator.backends.process import boot_id
+from orchestrator.backends.machine import boot_id
 from orchestrator.backends.snapshot import keep_index
 from orchestrator.backends.submodules import empty_submodules, fill_submodules
 from orchestrator.backends.takeover import Takeover, write_whole

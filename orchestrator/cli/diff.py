@@ -88,11 +88,7 @@ def _no_colour() -> bool:
 
 def _show(session: Session, text: bytes) -> None:
     """On a terminal by the person's pager, as git does it; else as it is."""
-    pager = os.environ.get("GIT_PAGER", os.environ.get("PAGER", "less"))
-    if not text or not session.on_terminal or pager.strip() in {"", "cat"} or shutil.which(pager.split()[0]) is None:
+    if not (text and session.on_terminal and session.world().page(text, like_git=True)):
         sys.stdout.flush()
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
-        return
-    environ = {name: value for name, value in (("LESS", "FRX"), ("LV", "-c")) if name not in os.environ}
-    session.sight().run_here(["sh", "-c", pager], environ=environ, stdin=text)

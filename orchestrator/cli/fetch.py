@@ -92,7 +92,7 @@ def open_(
         "ORCHESTRATOR_WORKTREE": str(tree),
     }
     if editor:
-        program = _editor()
+        program = session.world().editor()
         session.sight().run_here([*program, str(tree)], cwd=str(tree), environ=environ)
     else:
         program = [os.environ.get("SHELL") or "/bin/sh"]
@@ -101,20 +101,6 @@ def open_(
             environ["PS1"] = f"({one.id}) {os.environ['PS1']}"
         session.sight().run_here(program, cwd=str(tree), environ=environ)
     return Answer(data=data, streamed=True)
-
-
-def _editor() -> list[str]:
-    """The person's editor. Raises: UsageError when they have named none."""
-    named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    try:
-        words = shlex.split(named or "")
-    except ValueError as error:
-        raise UsageError("$VISUAL or $EDITOR cannot be read as a command", why=str(error)) from error
-    if not words:
-        raise UsageError(
-            "there is no editor", why="neither VISUAL nor EDITOR is set", fix="for example: export VISUAL='code --wait'"
-        )
-    return words
 
 
 def _tree(session: Session, task: TaskView, attempt: AttemptView) -> Path:

@@ -95,7 +95,21 @@ def test_the_pager_is_the_one_that_is_wanted(programs: Path, pager: str | None, 
     environ = {"PATH": str(programs), **({"PAGER": pager} if pager is not None else {})}
     assert pager_command(environ) == command
     if command is None:
-        assert page("text", environ) is False
+        assert page(b"text", environ) is False
+
+
+@pytest.mark.parametrize(
+    ("environ", "command"),
+    [
+        pytest.param({"GIT_PAGER": "'my pager' -x", "PAGER": "less"}, ["my pager", "-x"], id="git's own first"),
+        pytest.param({"PAGER": "less"}, ["less"], id="else the person's"),
+        pytest.param({"GIT_PAGER": "cat", "PAGER": "less"}, None, id="none for git"),
+    ],
+)
+def test_what_git_would_page_is_paged_as_git_does_it(
+    programs: Path, environ: dict[str, str], command: list[str] | None
+) -> None:
+    assert pager_command({"PATH": str(programs), **environ}, like_git=True) == command
 
 
 def test_the_pager_gets_the_text_and_the_flags_of_git(tmp_path: Path) -> None:
@@ -104,9 +118,9 @@ def test_the_pager_gets_the_text_and_the_flags_of_git(tmp_path: Path) -> None:
         f"import os, sys; open({str(tmp_path / 'got')!r}, 'w').write(os.environ['LESS'] + sys.stdin.read())"
     )
     environ = {key: value for key, value in os.environ.items() if key != "LESS"}
-    assert page("Größe\n", {**environ, "PAGER": f"'{sys.executable}' '{pager}'"}) is True
+    assert page("Größe\n".encode(), {**environ, "PAGER": f"'{sys.executable}' '{pager}'"}) is True
     assert (tmp_path / "got").read_text() == "FRXGröße\n"
 
 
 def test_a_pager_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
-    assert page("x" * 10_000_000, {**os.environ, "PAGER": f"'{sys.executable}' -c pass"}) is True
+    assert page(b"x" * 10_000_000, {**os.environ, "PAGER": f"'{sys.executable}' -c pass"}) is True

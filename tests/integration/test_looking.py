@@ -360,5 +360,5 @@ def test_a_program_of_the_person_gets_its_folder_its_variables_and_its_input(tmp
     )
     assert (code, out.read_text()) == (7, f"{tmp_path}\napi\nread\n")
     assert looking.run_here(["sh", "-c", "exec 0<&-"], stdin=b"x" * 1_000_000) == 0, "it need not read to the end"
-    with pytest.raises(OrchestratorError, match="could not be started"):
+    with pytest.raises(OrchestratorError, match="cannot be started"):
         looking.run_here(["/nowhere/editor"])

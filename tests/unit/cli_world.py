@@ -212,6 +212,8 @@ class World:
         self.probes: tuple[Probe, ...] = ()
         self.on_edit: Callable[[Path], int] = lambda path: 0
         self.kept: dict[str, str] = {}
+        self.paged: list[tuple[bytes, bool]] = []
+        self.has_pager = False
 
     def place_for(self, start: Path) -> Place:
         return self.place
@@ -260,8 +262,12 @@ class World:
     def edit_file(self, path: Path) -> int:
         return self.on_edit(path)
 
-    def page(self, text: str) -> bool:
-        return False
+    def editor(self) -> list[str]:
+        return ["my editor", "--wait"]
+
+    def page(self, text: bytes, *, like_git: bool = False) -> bool:
+        self.paged.append((text, like_git))
+        return self.has_pager
 
     def plan_schema(self) -> dict[str, Any]:
         return {"title": "plan"}
