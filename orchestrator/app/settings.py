@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]] | None:
     try:
-        return str(path), tomllib.loads(path.read_text(encoding="utf-8"))
+        from orchestrator.backends.textfile import read_file
+
+        return str(path), tomllib.loads(read_file(path))
     except (FileNotFoundError, NotADirectoryError):  # for some users, home is /dev/null
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -81,6 +81,7 @@ def _merged_tree(repositories: Repositories, parent: Commit, other: Commit) -> s
         return Conflict(paths=paths, detail=conflict_text(result, files))
     if ours.recall(("brings no names", other), lambda: False):
         ours.remember(("attributes", result.tree), attributes_of(ours, parent))
+        ours.remember(("folders", result.tree), folders_of(ours, parent))
         return result.tree
     changes = changes_between(ours, parent, result.tree)
     clashes = _clashes(ours, changes, result.tree)
@@ -132,6 +133,15 @@ def attributes_of(ours: Git, commit: Commit) -> tuple[Entry, ...]:
         return tuple(e for e in entries if is_attributes(e.path) and e.mode in {"100644", "100755"})
 
     return ours.recall(("attributes", ours.tree_of(commit)), looked_up)
+
+
+def folders_of(ours: Git, commit: Commit) -> tuple[str, ...]:
+    """Every folder of a commit."""
+
+    def looked_up() -> tuple[str, ...]:
+        return paths_of(ours.run("ls-tree", "-r", "-d", "-z", "--name-only", "--full-tree", commit).out)
+
+    return ours.recall(("folders", ours.tree_of(commit)), looked_up)
 
 
 def is_attributes(path: str) -> bool:

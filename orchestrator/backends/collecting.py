@@ -69,9 +69,11 @@ class Homecoming:
             found = self._snapshot(tree, head or base, scratch)
             unfinished = self._unfinished(left, found, git_dir, scratch)
             error = error or found.error
+            if (left.merging or self._began_merge(git_dir, head)) and not tree.is_dir():
+                error = error or "the worktree is gone, and with it how the conflict in it was settled"
             if left.is_rebasing and not error:
                 error = "a rebase was left unfinished in the worktree, so its commits are not in order"
-            parents = ((head, *left.merging)) if head else (base,)
+            parents = ((head, *(left.merging if tree.is_dir() else ()))) if head else (base,)
             parents = tuple(dict.fromkeys(self._present(parents, here={head or base})))
             committed = False
             if self._is_new(found, parents):
@@ -172,6 +174,13 @@ class Homecoming:
     def _scratch(self) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=self.repositories.scratch) as folder:
             yield Path(folder)
+
+    def _began_merge(self, git_dir: Path, head: Commit | None) -> bool:
+        """Whether we began a merge in the tree that nobody has committed."""
+        wish = marker(git_dir)
+        began = wish.get("start") or wish.get("merge")
+        first = wish.get("start") or wish.get("tip")
+        return bool(began) and head == first
 
     def _unreadable(self, left: Left, git_dir: Path, scratch: Path, *, here: set[Commit]) -> str:
         """Why the attempt's HEAD cannot be had; empty when it is in `repo.git` now. `here` is known to be."""

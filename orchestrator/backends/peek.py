@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.backends.gitrun import Git, Repositories
 from orchestrator.backends.leftovers import Left, look_at
+from orchestrator.backends.runfolder import open_file
 from orchestrator.backends.snapshot import Snapshot, snapshot
 from orchestrator.backends.workspaces import marker
 from orchestrator.core.gitformats import alternates_line, is_commit_id, paths_of, shown, stashed
@@ -155,8 +156,12 @@ def kept_at(peek: Peek, name: str) -> str | None:
     return peek.git.reference(name)
 
 
+LONGEST_BYTES = 16_000_000  #: of a file that the agent could have written
+
+
 def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="surrogateescape")
-    except OSError:
+    fd = open_file(path)
+    if fd is None:
         return ""
+    with open(fd, "rb") as file:
+        return file.read(LONGEST_BYTES).decode("utf-8", "surrogateescape")

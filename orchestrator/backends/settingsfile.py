@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from orchestrator.backends.textfile import create
+from orchestrator.backends.textfile import create, read_file
 from orchestrator.core.settings import build_settings
 from orchestrator.model.errors import OrchestratorError, RefusedError, SettingsError, UsageError
 from orchestrator.model.place import Place
@@ -17,7 +17,7 @@ def read(place: Place) -> str | None:
     """Its text; None when there is none. Raises: SettingsError when there is something that cannot be read."""
     path = place.root / FILE
     try:
-        return path.read_text(encoding="utf-8")
+        return read_file(path)
     except FileNotFoundError:
         if not path.is_symlink():
             return None

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.backends.candidates import folders_of
 from orchestrator.backends.gitrun import Git
 from orchestrator.backends.leftovers import submodule_head
 from orchestrator.core.gitformats import bytes_of, index_entries, listed_settings, marked_paths, paths_of
@@ -78,6 +79,9 @@ def snapshot(ours: Git, tree: Path, parent: Commit, ignore: tuple[str, ...], ind
     found = marked_paths(listing, passed_over)
     # git looks into no repository inside ours, and tells it as a folder
     nested = tuple(path.rstrip("/") for path in found.others if path.endswith("/"))
+    # and tells nothing of one that was begun in a folder of ours
+    inside = (folder for folder in folders_of(ours, parent) if os.path.lexists(tree / folder / ".git"))
+    nested += tuple(folder for folder in inside if folder not in passed_over)
     gone = [path for path in found.changed if not _is_file(tree / path)]
     missing = set(gone)
     there = [path for path in (*found.changed, *found.others) if path not in missing and not path.endswith("/")]

@@ -7,6 +7,7 @@ anything was done to since we ourselves wrote it is written anew, whatever it sa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,6 +28,10 @@ from orchestrator.model.ids import AttemptId, CandidateId, Commit
 CLOCK_NS = 20_000_000  #: the clock of a file system may be so far behind
 MOST = 8  #: trees of one kind that wait to be used again
 NOTE = "spare.json"
+
+
+class NotAgain(Exception):
+    """A tree that is not fit to be used again, and why."""
 
 
 class Kind(StrEnum):
@@ -54,6 +59,8 @@ def give(
     tree, index = place.worktree(owner), index_of(place.owner_dir(owner), commit)
     if tree.is_symlink() or not tree.is_dir() or not index.is_file() or has_submodules(index) or not boot_id():
         return False
+    if not stat.S_ISREG((tree / ".git").lstat().st_mode):
+        return False  # an agent has put something of its own there
     if len(_all(place.spares, kind)) >= MOST:
         return False
     fresh = place.spares / f".new-{owner.replace('/', '+')}"
@@ -100,12 +107,18 @@ def take(
         if note.get("boot_id") != boot_id() or note.get("rules") != rules or not (claimed / "tree").is_dir():
             to_trash(repositories, claimed)
             continue
+        if is_lived_in(claimed / "tree"):
+            to_trash(repositories, claimed)  # whoever has a shell or an editor there is not to work in another's tree
+            continue
         (claimed / "tree").rename(tree)
         shutil.copy2(claimed / "index", index)
         shutil.rmtree(claimed)
+        _unlink_link(tree)
+        os.chmod(tree, 0o777 & ~repositories.umask)
         away = None if kind is Kind.CHECK else place.trash / str(note.get("owner", "unknown"))
         kept = {tuple(Path(path).parts) for path in keep}
-        doubtful = list(_doubtful(tree, (), kept, index.stat().st_mtime_ns, 0o777 & ~repositories.umask))
+        usual = frozenset(_attributes(place.worktrees))
+        doubtful = list(_doubtful(tree, (), kept, index.stat().st_mtime_ns, 0o777 & ~repositories.umask, usual))
         seen_at_ns = note.get("seen_at_ns")
         if not isinstance(seen_at_ns, int) or any(changed_ns >= seen_at_ns for _, changed_ns in doubtful):
             _clear(repositories.small(index.parent, tree).with_(index=index), tree, kept, away)
@@ -156,24 +169,73 @@ def _note(folder: Path) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
+def is_lived_in(tree: Path) -> bool:
+    """Whether some process works there or has a file of it open. True where the system does not tell."""
+    try:
+        processes = [name for name in os.listdir("/proc") if name.isdecimal()]
+    except FileNotFoundError:
+        return True
+    below = f"{os.path.realpath(tree)}/"
+    for process in processes:
+        links = [f"/proc/{process}/cwd", f"/proc/{process}/root"]
+        with contextlib.suppress(OSError):
+            links += [f"/proc/{process}/fd/{fd}" for fd in os.listdir(f"/proc/{process}/fd")]
+        for link in links:
+            with contextlib.suppress(OSError):
+                if f"{os.readlink(link)}/".startswith(below):
+                    return True
+    return False
+
+
+def _unlink_link(tree: Path) -> None:
+    """Take away the file that led to the old repository. Raises: NotAgain when it is something else."""
+    link = tree / ".git"
+    if not os.path.lexists(link):
+        return
+    if not stat.S_ISREG(link.lstat().st_mode):
+        raise NotAgain(f"{link} is no file")
+    link.unlink()
+
+
+def _attributes(folder: Path | str) -> list[str]:
+    """Names of a folder's extended attributes, access lists among them."""
+    if not hasattr(os, "listxattr"):
+        return []
+    try:
+        return os.listxattr(folder, follow_symlinks=False)
+    except OSError:
+        return []  # the file system has none
+
+
 def _doubtful(
-    tree: Path, parts: tuple[str, ...], kept: set[tuple[str, ...]], since_ns: int, folder_mode: int
+    tree: Path,
+    parts: tuple[str, ...],
+    kept: set[tuple[str, ...]],
+    since_ns: int,
+    folder_mode: int,
+    usual: frozenset[str],
 ) -> Iterator[tuple[Path, int]]:
     """Every file that anything was done to since its index was written, and when: git is to write it anew.
 
     git alone looks at whole seconds, and not at permissions or at other names of the same file. Folders get the
     permissions that ours have.
+
+    Raises: NotAgain for what cannot be undone: a repository inside, attributes that `usual` folders do not have.
     """
+    if not usual.issuperset(_attributes(tree.joinpath(*parts))):
+        raise NotAgain(f"{tree.joinpath(*parts)} has attributes of its own")
     with os.scandir(tree.joinpath(*parts)) as entries:
         for entry in entries:
             here = (*parts, entry.name)
-            if here in kept or here == (".git",):
+            if here in kept:
                 continue
+            if entry.name == ".git":
+                raise NotAgain(f"{entry.path} is a repository inside")
             info = entry.stat(follow_symlinks=False)
             if entry.is_dir(follow_symlinks=False):
                 if stat.S_IMODE(info.st_mode) != folder_mode:
                     os.chmod(entry.path, folder_mode)
-                yield from _doubtful(tree, here, kept, since_ns, folder_mode)
+                yield from _doubtful(tree, here, kept, since_ns, folder_mode, usual)
             elif info.st_ctime_ns >= since_ns:
                 yield Path(entry.path), info.st_ctime_ns
 

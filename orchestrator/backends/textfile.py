@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
 from pathlib import Path
 
 from orchestrator.model.errors import OrchestratorError, UsageError
+
+
+def read_file(path: Path) -> str:
+    """The text of an ordinary file. Raises: OSError, for a pipe or a device too, which might never end."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        kind = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        return file.read().decode("utf-8")
 
 
 def create(path: Path, text: str) -> None:

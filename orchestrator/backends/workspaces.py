@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.backends import spares
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.machine import boot_id
+from orchestrator.backends.runfolder import read_record
 from orchestrator.backends.snapshot import keep_index
 from orchestrator.backends.submodules import empty_submodules, fill_submodules
 from orchestrator.backends.takeover import Takeover, write_whole
@@ -19,7 +20,7 @@ from orchestrator.core.gitformats import alternates_line, is_commit_id, packed_r
 from orchestrator.model.attempt import Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit
 
-MARKER = "orchestrator.json"  #: written last: a git folder that has it is complete
+MARKER = "workspace.json"  #: beside the repository, written last: one that has it is complete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     fill_submodules(repositories, takeover, in_tree, wanted.first)
     if wanted.other is not None:
         _merge(in_tree, wanted.other, _called(repositories.small(git_dir), wanted, wanted.other))
-    write_whole(git_dir / MARKER, json.dumps(_wish(wanted), indent=1).encode(), durable=False)
+    write_whole(git_dir.with_name(MARKER), json.dumps(_wish(wanted), indent=1).encode(), durable=False)
     return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
 
 
@@ -98,13 +99,16 @@ def _check_out(repositories: Repositories, wanted: Wanted, git_dir: Path, tree: 
     kind = spares.Kind.ATTEMPT if wanted.branch else spares.Kind.CHECK
     try:
         is_spare = spares.take(repositories, kind, tree, admin / "index", wanted.keep, wanted.first)
-    except (OSError, GitFailed):
-        spares.to_trash(repositories, tree)
+    except (OSError, GitFailed, spares.NotAgain):
+        if os.path.lexists(tree):
+            spares.to_trash(repositories, tree)
         (admin / "index").unlink(missing_ok=True)
         is_spare = False
     if not is_spare:
         tree.mkdir()
-    (tree / ".git").write_text(f"gitdir: {admin}\n", errors="surrogateescape")
+    # nothing is there any more, and nothing that somebody puts there this very moment is written through
+    with open(os.open(tree / ".git", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "wb") as link:
+        link.write(f"gitdir: {admin}\n".encode("utf-8", "surrogateescape"))
     in_tree.run("read-tree", "--reset", "-u", wanted.first)
     keep_index(admin / "index", repositories.place.owner_dir(wanted.owner), wanted.first)
     return in_tree
@@ -112,11 +116,7 @@ def _check_out(repositories: Repositories, wanted: Wanted, git_dir: Path, tree: 
 
 def marker(git_dir: Path) -> dict[str, object]:
     """What a finished workspace was made for; empty when it is not finished."""
-    try:
-        found = json.loads((git_dir / MARKER).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_record(git_dir.with_name(MARKER)) or {}
 
 
 def _wish(wanted: Wanted) -> dict[str, object]:
@@ -168,6 +168,7 @@ def to_trash(repositories: Repositories, owner: AttemptId | CandidateId) -> None
     """Move what is there of a tree and its repository out of the way; nothing is deleted."""
     place = repositories.place
     tree, git_dir = place.worktree(owner), place.git_dir(owner)
+    git_dir.with_name(MARKER).unlink(missing_ok=True)
     if not os.path.lexists(tree) and not os.path.lexists(git_dir):
         return
     folder = _numbered(place.trash / owner)

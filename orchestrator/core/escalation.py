@@ -31,8 +31,8 @@ UNDO_DROP = Option(id="drop", label="Do not undo it", effect="the task stays lan
 
 WORDS = {
     FailureKind.PREPARE: "its tree could not be made ready",
-    FailureKind.CRASH: "its program crashed",
-    FailureKind.LOST: "its program disappeared",
+    FailureKind.CRASH: "its program did not end well",
+    FailureKind.LOST: "its program or its tree disappeared",
     FailureKind.TIMEOUT: "it ran past its time limit",
     FailureKind.INTERRUPTED: "it was stopped",
     FailureKind.NO_CHANGE: "it said it was done and changed nothing",

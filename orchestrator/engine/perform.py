@@ -106,7 +106,7 @@ class Performer:
             try:
                 return await self._do(effect)
             except Exception as error:
-                if isinstance(effect, CollectWork | BuildCandidate | LandCandidate) and _is_full(error):
+                if isinstance(effect, StartRun | CollectWork | BuildCandidate | LandCandidate) and _is_full(error):
                     # what an agent did is not held against it; the same is tried until there is room
                     log.error("disk.full", effect=effect.key, error=str(error))
                     await anyio.sleep(ROOM_PAUSE_S)
@@ -318,7 +318,8 @@ def failed(effect: Effect, why: str) -> Fact:
         case MakeWorkspace():
             return WorkspaceFailed(attempt_id=effect.attempt_id, detail=why)
         case StartRun():
-            return RunEnded(run_id=effect.run_id, exit=RunExit(why=ExitWhy.NOT_FOUND, detail=why))
+            # our trouble: a program that is not there is told by its supervisor
+            return RunEnded(run_id=effect.run_id, exit=RunExit(why=ExitWhy.LOST, detail=why))
         case CollectWork():
             return nothing_collected(effect, why)
         case BuildCandidate():

@@ -505,3 +505,41 @@ async def test_the_users_own_work_is_untouched_by_all_of_it(desk: Desk) -> None:
     assert (root / ".git/index").read_bytes() == index
     assert (everything_in(root), git(root, "status", "--porcelain", "--ignored"), git(root, "stash", "list")) == before
     assert not (root / ".git/FETCH_HEAD").exists()
+
+
+# ---- what is gone, or stands in the way ----
+
+
+@pytest.mark.parametrize("by", ["start", "merge"])
+async def test_a_conflict_whose_tree_is_gone_is_not_settled(desk: Desk, by: str) -> None:
+    head = await desk.handed_off("task", {"src/a.txt": "mine\n"})
+    theirs = await desk.handed_off("other", {"src/a.txt": "theirs\n", "new.txt": "theirs\n"})
+    desk.tip = theirs
+    workspace = await (desk.attempt("again", start=head) if by == "start" else desk.attempt("again", merge=head))
+    shutil.rmtree(workspace.path)
+    found = await desk.collect(workspace)
+    assert "the worktree is gone" in found.error
+    assert found.head in {head, theirs}, "nothing was committed for it"
+    assert not found.committed_by_us
+
+
+async def test_a_repository_that_was_begun_in_a_folder_of_ours_is_seen_and_kept(desk: Desk) -> None:
+    workspace = await desk.attempt()
+    inner = Path(workspace.path) / "src"
+    git(inner, "init", "-q")
+    found = await desk.collect(workspace, keep_only=True)
+    assert found.nested == ("src",)
+    assert (desk.user.place.owner_dir("plan/task-1") / "nested-repositories.tar.gz").exists()
+
+
+async def test_pipes_among_an_agents_own_files_hold_nobody_up(desk: Desk) -> None:
+    workspace = await desk.attempt()
+    git_dir = Path(workspace.git_dir)
+    (git_dir / "logs/refs").mkdir(parents=True, exist_ok=True)
+    for name in ("logs/refs/stash", "packed-refs", "../workspace.json"):
+        (git_dir / name).unlink(missing_ok=True)
+        os.mkfifo(git_dir / name)
+    write(Path(workspace.path), {"src/a.txt": "new\n"})
+    with anyio.fail_after(20):
+        assert (await desk.collect(workspace)).changed == ("src/a.txt",)
+        await desk.remove(workspace)

@@ -315,7 +315,7 @@ async def test_a_half_made_workspace_goes_to_the_trash_and_is_made_again(desk: D
     tree, git_dir = Path(workspace.path), Path(workspace.git_dir)
     write(tree, {"left": "behind"})
     if missing == "marker":
-        (git_dir / "orchestrator.json").unlink()
+        git_dir.with_name("workspace.json").unlink()
     elif missing == "tree":
         shutil.rmtree(tree)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ MEDDLING = {
         write(tree, {"noise.log": "x"}),
         (tree / "e/f").mkdir(parents=True),
     ),
-    "a repository of its own": lambda tree, _: git(tree, "init", "-q", "inner.log"),
+    "permissions of the tree itself": lambda tree, _: os.chmod(tree, 0o777),
     "settings and hooks": lambda tree, _: git(tree, "config", "core.autocrlf", "true"),
     "everything removed": lambda tree, _: write(tree, {"src/a.txt": None, "src/b.txt": None, "README.md": None}),
 }
@@ -117,6 +118,70 @@ async def test_the_next_attempt_finds_exactly_its_commit_whatever_the_last_one_d
     assert git(Path(second.path), "config", "core.autocrlf", ok=False) == ""
     write(Path(second.path), {"src/a.txt": "second\n"})
     assert (await desk.collect(second)).changed == ("src/a.txt",)
+
+
+def meddle_with_the_link(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tree / ".git").unlink()
+    (tree / ".git").symlink_to(tmp_path / "precious")
+
+
+def meddle_with_a_pipe(tree: Path, _: Path) -> None:
+    (tree / ".git").unlink()
+    os.mkfifo(tree / ".git")
+
+
+def meddle_with_a_new_repository(tree: Path, _: Path) -> None:
+    (tree / ".git").unlink()
+    git(tree, "init", "-q")
+
+
+def meddle_with_attributes(tree: Path, _: Path) -> None:
+    try:
+        os.setxattr(tree / "src", "user.mark", b"x")
+    except OSError as error:
+        pytest.skip(f"no extended attributes here: {error}")
+
+
+UNFIT = {
+    "a link in the place of its repository": meddle_with_the_link,
+    "a pipe in the place of its repository": meddle_with_a_pipe,
+    "another repository in the place of its own": meddle_with_a_new_repository,
+    "an ignored repository inside": lambda tree, _: git(tree, "init", "-q", "inner.log"),
+    "a repository in a folder of ours": lambda tree, _: git(tree / "src", "init", "-q"),
+    "attributes of a folder": meddle_with_attributes,
+}
+
+
+@pytest.mark.parametrize("meddle", UNFIT.values(), ids=UNFIT.keys())
+async def test_a_tree_that_is_no_longer_ours_is_put_away_and_a_fresh_one_is_made(
+    desk: Desk, tmp_path: Path, meddle: object
+) -> None:
+    fresh = contents(Path((await desk.attempt("fresh")).path))
+    first = await desk.attempt("first")
+    inode = Path(first.path).stat().st_ino
+    assert callable(meddle)
+    meddle(Path(first.path), tmp_path)
+    await landed(desk, first)
+    second = await desk.attempt("second")
+    assert Path(second.path).stat().st_ino != inode
+    assert contents(Path(second.path)) == fresh
+    assert git(Path(second.path), "symbolic-ref", "HEAD") == second.branch
+    assert not (tmp_path / "precious").exists() or (tmp_path / "precious").read_text() == "precious"
+    assert any(path.stat().st_ino == inode for path in desk.user.place.trash.rglob("*")), "it is lost"
+
+
+async def test_a_tree_in_which_somebody_has_a_shell_is_nobody_elses(desk: Desk) -> None:
+    first = await desk.attempt("first")
+    inode = Path(first.path).stat().st_ino
+    shell = subprocess.Popen(["sleep", "60"], cwd=Path(first.path) / "src")
+    try:
+        await landed(desk, first)
+        second = await desk.attempt("second")
+    finally:
+        shell.kill()
+        shell.wait()
+    assert Path(second.path).stat().st_ino != inode
 
 
 async def test_what_git_does_not_know_of_a_landed_tree_is_in_the_trash(desk: Desk) -> None:
