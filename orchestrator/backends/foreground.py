@@ -16,6 +16,8 @@ EDITORS = ("vi", "nano")  #: tried when nobody named one
 PAGER = "less"
 #: For less, as git does it: end at once when all fits on the screen, show colours, leave the text there.
 LESS = "FRX"
+#: The same, with a prompt that says how to go on: a question may come after the page.
+LESS_OF_OURS = f"-{LESS} -Psspace shows more, q goes on$"
 
 
 def editor_command(environ: Mapping[str, str]) -> list[str]:
@@ -74,7 +76,7 @@ def page(text: bytes, environ: Mapping[str, str], *, like_git: bool = False) -> 
     if command is None:
         return False
     try:
-        run(command, environ={"LESS": LESS, "LV": "-c", **environ}, stdin=text)
+        run(command, environ={"LESS": LESS if like_git else LESS_OF_OURS, "LV": "-c", **environ}, stdin=text)
     except UsageError:
         return False
     return True

@@ -88,6 +88,8 @@ def _no_colour() -> bool:
 
 def _show(session: Session, text: bytes) -> None:
     """On a terminal by the person's pager, as git does it; else as it is."""
+    if not text:
+        session.say("nothing has changed", talk=True)
     if not (text and session.on_terminal and session.world().page(text, like_git=True)):
         sys.stdout.flush()
         sys.stdout.buffer.write(text)

@@ -47,6 +47,7 @@ class Crew:
         self.default = defaults.agent
         self.specs: dict[str, AgentSpec] = {}
         self._told: set[str] = set()  #: unknown agents that have been reported; "": that there is none at all
+        self._told_of_people = False
         self._fitting = cache(self._fits_any)
         self.chosen = chosen or {}
         for name, table in declared.items():
@@ -64,8 +65,13 @@ class Crew:
             name, loc = flag, ()
             if not self._may_be_asked_for(flag):
                 return None
-        if name == HUMAN or (self.is_overridden and flag is None):
-            return HUMAN if name == HUMAN else self.only
+        asked_for = HUMAN in (task.agent, flag)  # a default is what a flag for all tasks is there to replace
+        if self.is_overridden and flag is None and not asked_for:
+            return self.only
+        if name == HUMAN:
+            if not asked_for:
+                self._tell_of_people()
+            return HUMAN
         where = f"task {shown(task.id or str(index + 1))}: "
         if name is not None:
             spec = self._find(name, loc)
@@ -178,6 +184,18 @@ class Crew:
         if spec is None:
             self._told.add(name)
         return spec
+
+    def _tell_of_people(self) -> None:
+        if not self._told_of_people:
+            self._told_of_people = True
+            self.findings.report(
+                ("defaults", "agent"),
+                "for_people",
+                "tasks that name no agent are given to a person",
+                "`defaults: agent:` says 'human'",
+                "name an agent program there, or try the plan with `--agent demo`",
+                warning=True,
+            )
 
     def _nobody(self) -> None:
         if not self._told and not self.findings.is_broken(("agents",)):

@@ -118,8 +118,11 @@ def test_the_pager_gets_the_text_and_the_flags_of_git(tmp_path: Path) -> None:
         f"import os, sys; open({str(tmp_path / 'got')!r}, 'w').write(os.environ['LESS'] + sys.stdin.read())"
     )
     environ = {key: value for key, value in os.environ.items() if key != "LESS"}
-    assert page("Größe\n".encode(), {**environ, "PAGER": f"'{sys.executable}' '{pager}'"}) is True
+    wanted = {**environ, "PAGER": f"'{sys.executable}' '{pager}'"}
+    assert page("Größe\n".encode(), wanted, like_git=True) is True
     assert (tmp_path / "got").read_text() == "FRXGröße\n"
+    assert page(b"", wanted) is True
+    assert "q goes on" in (tmp_path / "got").read_text(), "a question may follow, and the answer is not for the pager"
 
 
 def test_a_pager_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:

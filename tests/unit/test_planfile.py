@@ -323,6 +323,13 @@ def test_a_flag_gives_every_task_but_a_persons_to_one_agent() -> None:
     assert [(agent.name, agent.count) for agent in plan.agents] == [("demo", 2)], "nobody else takes over on a retry"
 
 
+def test_tasks_that_go_to_people_by_default_are_told_and_a_flag_gives_them_to_an_agent() -> None:
+    text = "defaults: {agent: human}\n" + ONE + "  - {id: two, agent: human}\n"
+    found = resolved(text)
+    assert [(problem.code, problem.warning) for problem in found.problems] == [("for_people", True)]
+    assert [task.agent for task in good(text, agent="demo").tasks] == ["demo", "human"]
+
+
 @pytest.mark.parametrize(
     ("flags", "code"),
     [

@@ -22,7 +22,7 @@ from orchestrator.core.starter import (
     starter_of,
 )
 from tests.unit.test_detection import JEST, PYTEST, signs
-from tests.unit.test_planfile import good
+from tests.unit.test_planfile import resolved
 
 ONLY_TASKS = "tasks:\n  - id: one\n    prompt: do it\n    files: [a]\n"
 
@@ -50,7 +50,10 @@ REPOSITORIES = [
 def test_a_plan_of_tasks_alone_passes_with_the_settings_that_are_written(seen: Signs) -> None:
     content = tomllib.loads(settings_text(starter(seen)))
     build_settings(user=None, project=("orchestrator.toml", content), environ={}, flags={})
-    plan = good(ONLY_TASKS, project=content)
+    found = resolved(ONLY_TASKS, project=content)
+    assert {problem.code for problem in found.problems} <= {"for_people"}, "without an agent program, people are told"
+    plan = found.plan
+    assert plan is not None
     assert plan.checks
     assert plan.tasks[0].agent == (starter(seen).agents[0].name if seen.programs else "human")
 
