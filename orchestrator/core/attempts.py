@@ -56,6 +56,7 @@ from orchestrator.model.run import PlanRun
 
 AttemptFact = WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | WorkCollected
 
+LINES, LONGEST = 12, 1500  #: of an output that are shown with a failure
 QUIET = "quiet"
 
 
@@ -141,13 +142,18 @@ def workspace_failed(draft: Draft, fact: WorkspaceFailed) -> None:
         fail(draft, plan, attempt, FailureKind.PREPARE, f"its worktree could not be made: {fact.detail}")
 
 
+def last_lines(output: str) -> str:
+    """As much of the end of an output as tells a person what went wrong."""
+    return "\n".join(output.splitlines()[-LINES:])[-LONGEST:]
+
+
 def run_ended(draft: Draft, plan: PlanRun, attempt: Attempt, run: Run, exit: RunExit, tail: str) -> None:
     """A prepare step or the agent program of an attempt is over."""
     stopping = attempt.state is AttemptState.STOPPING
     if exit.why is ExitWhy.NEVER_STARTED and not stopping:
         request_run(draft, plan, attempt.id, run.kind, run.name, run.try_number + 1)
     elif run.kind is RunKind.AGENT or stopping:
-        collect(draft, plan, attempt, exit)
+        collect(draft, plan, attempt, exit, "" if failure_of(exit) is None else last_lines(tail))
     elif failure_of(exit) is None and (step := step_after(attempt_steps(plan), run.name)) is not None:
         request_run(draft, plan, attempt.id, *step)
     else:
@@ -156,9 +162,9 @@ def run_ended(draft: Draft, plan: PlanRun, attempt: Attempt, run: Run, exit: Run
         fail(draft, plan, attempt, FailureKind.PREPARE, f"prepare step `{command}`: {words_for(exit)}\n{tail}".strip())
 
 
-def collect(draft: Draft, plan: PlanRun, attempt: Attempt, exit: RunExit | None) -> None:
+def collect(draft: Draft, plan: PlanRun, attempt: Attempt, exit: RunExit | None, tail: str = "") -> None:
     """The processes are gone: bring home what they left."""
-    draft.record(AttemptStopping(**keys_of(plan, attempt), exit=exit))
+    draft.record(AttemptStopping(**keys_of(plan, attempt), exit=exit, tail=tail))
     attempt = draft.plan(plan.id).attempts[attempt.id]
     draft.ask(
         CollectWork(
@@ -180,7 +186,8 @@ def work_collected(draft: Draft, fact: WorkCollected) -> None:
         return
     if (failure := failure_before_evidence(attempt)) is not None:
         words = words_for(attempt.exit) if attempt.exit else "stopped"
-        fail(draft, plan, attempt, failure, attempt.detail or f"agent '{attempt.agent}' {words}", fact)
+        said = f"agent '{attempt.agent}' {words}\n{attempt.tail}".strip()
+        fail(draft, plan, attempt, failure, attempt.detail or said, fact)
         return
     wrong = what_is_wrong(task, attempt, fact)
     open_questions = [i for i in draft.state.open_items() if i.attempt_id == attempt.id and i.question_id]

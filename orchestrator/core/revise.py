@@ -8,7 +8,7 @@ from orchestrator.core import escalation, gate
 from orchestrator.core.draft import Draft
 from orchestrator.core.overlap import witness
 from orchestrator.core.schedule import holders_of
-from orchestrator.core.tasks import cancel_task, withdraw_undo
+from orchestrator.core.tasks import cancel_task, reopen, withdraw_undo
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import RefusedError
 from orchestrator.model.event import (
@@ -37,6 +37,8 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
     new = {task.id: task for task in fact.plan.tasks}
     for task_id, task in run.tasks.items():
         touched = task.state not in _UNTOUCHED and task.state is not TaskState.LANDED
+        if task_id in new and _waits_for_a_better_text(run, task_id):
+            continue
         if task_id in new and new[task_id] != task.task and touched:
             raise RefusedError(
                 f"task '{task_id}' is {task.state}, and the new text changes it",
@@ -63,6 +65,8 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
                 why="it would be half of the old plan and half of the new one",
                 fix="try again in a moment",
             )
+    for task_id in [t for t in new if t in run.tasks and _waits_for_a_better_text(run, t) and _changed(run, new, t)]:
+        reopen(draft, draft.plan(run.id), task_id, fact.by, ())
     withdrawn = tuple(t for t, task in run.tasks.items() if t not in new and task.merges is None)
     for task_id in withdrawn:
         if run.tasks[task_id].undo is not None:
@@ -90,6 +94,11 @@ def revise(draft: Draft, run: PlanRun, fact: PlanSubmitted) -> None:
     )
     for task_id in changed:
         draft.record(TaskReopened(plan_id=run.id, task_id=task_id, by=fact.by))
+
+
+def _waits_for_a_better_text(run: PlanRun, task_id: TaskId) -> bool:
+    """Whether it failed, a person has been asked, and nothing of it runs: another text is an answer to that."""
+    return run.tasks[task_id].state is TaskState.ESCALATED and task_id not in run.leases
 
 
 def _changed(run: PlanRun, new: Mapping[TaskId, Task], task_id: TaskId) -> bool:

@@ -235,6 +235,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 stop_as=event.stop_as or attempt.stop_as,
                 cancelled=event.cancelled or attempt.cancelled,
                 exit=event.exit or attempt.exit,
+                tail=event.tail or attempt.tail,
             )
         case AttemptEnded():
             return attempt_with(

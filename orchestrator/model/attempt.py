@@ -189,6 +189,7 @@ class Attempt:
     failure: FailureKind | None = None
     detail: str = ""
     exit: RunExit | None = None
+    tail: str = ""  #: the last lines of a program that did not end well
     head: Commit | None = None
     salvage: tuple[str, ...] = ()  #: references that keep what it left
     removed: bool = False  #: its worktree is in the trash

@@ -236,6 +236,7 @@ class AttemptStopping:
     stop_as: FailureKind | None = None
     cancelled: bool = False
     exit: RunExit | None = None
+    tail: str = ""  #: the last lines that its program wrote, when it did not end well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

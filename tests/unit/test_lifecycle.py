@@ -492,6 +492,21 @@ def test_a_revision_keeps_what_landed_and_never_rescopes_what_runs() -> None:
     assert world.states()["three"] is TaskState.LANDED
 
 
+NEVER = RetryPolicy(retries=0, waits=(timedelta(minutes=1),))
+
+
+def test_another_text_for_a_task_that_failed_is_an_answer_and_it_begins_anew() -> None:
+    world = World(a_plan(a_task("one", retry=NEVER)))
+    world.scripts["one"] = [Script(exit=CRASH)]
+    world.run()
+    assert world.task("one").state is TaskState.ESCALATED
+    assert "agent output" in world.inbox()[0].context, "what the program said last is what a person looks for"
+    world.submit(a_plan(a_task("one", retry=NEVER, prompt="better words")), "d2")
+    world.run()
+    assert world.states()["one"] is TaskState.LANDED
+    assert not world.inbox()
+
+
 def test_a_finished_plan_started_again_is_a_new_run_and_attempt_numbers_go_on() -> None:
     world = World(a_plan(a_task("one"))).run()
     world.submit(world.plan)
