@@ -59,7 +59,7 @@ def revert_candidate(
     tree = _merged_tree(repositories, parent, Commit(inverse))
     if isinstance(tree, Conflict):
         # nobody can look that commit up
-        return replace(tree, detail=tree.detail.replace(inverse, f"{undone[:12]}~1"))
+        return replace(tree, detail=tree.detail.replace(inverse[:12], f"{undone[:12]}~1"))
     return _committed(repositories, takeover, tree, (parent,), message=message, at=at)
 
 
@@ -78,7 +78,8 @@ def _merged_tree(repositories: Repositories, parent: Commit, other: Commit) -> s
     if answer.status == 1:
         files = [(path, _places(ours, result.tree, path)) for path in result.conflicted]
         paths = tuple(shown(path) for path in result.conflicted)
-        return Conflict(paths=paths, detail=conflict_text(result, files))
+        detail = conflict_text(result, files).replace(parent, "the plan's branch").replace(other, other[:12])
+        return Conflict(paths=paths, detail=detail)
     if ours.recall(("brings no names", other), lambda: False):
         ours.remember(("attributes", result.tree), attributes_of(ours, parent))
         ours.remember(("folders", result.tree), folders_of(ours, parent))
