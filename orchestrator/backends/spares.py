@@ -122,8 +122,13 @@ def take(
         seen_at_ns = note.get("seen_at_ns")
         if not isinstance(seen_at_ns, int) or any(changed_ns >= seen_at_ns for _, changed_ns in doubtful):
             _clear(repositories.small(index.parent, tree).with_(index=index), tree, kept, away)
-        for path, _ in doubtful:
-            path.unlink(missing_ok=True)
+        for path, changed_ns in doubtful:
+            if not os.path.lexists(path):
+                continue
+            if away is not None and (not isinstance(seen_at_ns, int) or changed_ns >= seen_at_ns):
+                _move(path, away / "beside" / path.relative_to(tree))  # perhaps a person has changed it since
+            else:
+                path.unlink()
         return True
     return False
 

@@ -193,6 +193,18 @@ async def test_what_git_does_not_know_of_a_landed_tree_is_in_the_trash(desk: Des
     assert next(trash.rglob("noise.log")).read_text() == "ignored"
 
 
+async def test_what_a_person_changes_in_a_tree_that_waits_is_in_the_trash(desk: Desk) -> None:
+    first = await desk.attempt("first")
+    write(Path(first.path), {"src/a.txt": "landed\n"})
+    await landed(desk, first)
+    write(desk.user.place.spares / "attempt-1/tree", {"src/b.txt": "a person's\n", "new.txt": "theirs too\n"})
+    second = await desk.attempt("second")
+    assert (Path(second.path) / "src/b.txt").read_text() == "two\n"
+    trash = desk.user.place.trash / "plan/first-1"
+    assert next(trash.rglob("b.txt")).read_text() == "a person's\n"
+    assert next(trash.rglob("new.txt")).read_text() == "theirs too\n"
+
+
 async def test_a_tree_that_did_not_land_is_never_used_again(desk: Desk) -> None:
     first = await desk.attempt("first")
     await desk.collect(first)
