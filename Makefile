@@ -39,7 +39,7 @@ fmt: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix .
 
 test: lint type ## everything that has to be green before a change lands
-	$(BIN)/pytest -n 2 -m "not prove"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not prove"
 
 prove: $(STAMP) ## the long proofs
 	$(BIN)/pytest -n 2 -m prove
