@@ -121,10 +121,8 @@ def prune(
     }
     if not going and not deleted:
         return Answer(data=data, page=lambda: _lines("Nothing to prune."))
-    if not session.json:
-        session.say(*_plan(session, going, deleted))
     if dry_run:
-        return Answer(data=data)
+        return Answer(data=data, page=lambda: _plan(session, going, deleted))
     again = session.command_line("worktree", "prune", *_again(older_than, plan, trash), "--yes")
     if session.daemon_pid() is None:
         raise NoDaemonError(
@@ -132,6 +130,8 @@ def prune(
             why="the one that salvages and removes trees",
             fix=f"{session.command_line('start', '--detach')} && {again}",
         )
+    if not session.json:
+        session.say(*_plan(session, going, deleted))
     if not yes:
         if not session.may_ask:
             raise ConfirmationNeeded("nothing was removed", why="nobody could be asked", fix=again)
@@ -331,7 +331,7 @@ def _plan(session: Session, going: list[TreeView], deleted: list[TreeView]) -> I
             yield cell("  What is not committed is kept as refs/orchestrator/PLAN/TASK-N.salvage-N before.", "dim")
     if deleted:
         total = size(sum(view.size_bytes for view in deleted))
-        yield cell(f"Deleted for good from the trash ({counted(len(deleted), 'tree')}, {total}):", "bold")
+        yield cell(f"To be deleted for good ({counted(len(deleted), 'tree')}, {total}):", "bold")
         yield grid(
             [[cell(v.name), cell(age(v.since, now) if v.since else ""), cell(size(v.size_bytes))] for v in deleted]
         )

@@ -468,8 +468,13 @@ def test_nothing_is_pruned_without_a_yes(
 def test_prune_needs_a_daemon_and_says_how_to_get_one(full: Seeing, capsys: pytest.CaptureFixture[str]) -> None:
     full.pid = None
     assert run(full, "worktree", "prune", "--yes") == 3
-    assert "start --detach" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "start --detach" in printed.err
+    assert printed.out == "", "nothing is announced that cannot be done"
     assert run(full, "worktree", "prune", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "To be deleted for good (1 tree" in said
+    assert "Deleted for good" not in said
 
 
 def test_what_could_not_be_removed_is_told(full: Seeing, ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
