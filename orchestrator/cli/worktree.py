@@ -139,7 +139,9 @@ def prune(
             raise ConfirmationNeeded("nothing was removed", why="the answer was not yes", fix=again)
     data["salvage"], left = _remove(session, going, deleted)
     if left:
-        raise RefusedError(f"{len(left)} could not be removed", why="\n".join(left), fix="see `orchestrator inbox`")
+        raise RefusedError(
+            f"{len(left)} could not be removed", why="\n".join(left), fix=f"see `{session.command_line('inbox')}`"
+        )
 
     def page() -> Iterable[RenderableType]:
         from orchestrator.cli.words import counted
@@ -179,7 +181,9 @@ def _remove(session: Session, going: list[TreeView], deleted: list[TreeView]) ->
         gone = gone + 1 if session.daemon_pid() is None else 0
         if gone > GONE_AFTER:
             raise NoDaemonError(
-                "the daemon has ended meanwhile", why="it goes on with this when it is back", fix="orchestrator start"
+                "the daemon has ended meanwhile",
+                why="it goes on with this when it is back",
+                fix=session.command_line("start"),
             )
         if waiting:
             session.wait(EVERY_S)
