@@ -93,12 +93,18 @@ def prune(
     ] = None,
     plan: PlanOption = None,
     trash: Annotated[
-        bool, typer.Option("--trash", help="Empty the trash too, whatever its age; else only what is over 7 days.")
+        bool,
+        typer.Option(
+            "--trash", help="All of the trash and of the trees to be used again; else only what is over 7 days."
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> Answer:
-    """Move trees that nobody works in to the trash, salvaged before, and delete old trash for good."""
+    """Move trees that nobody works in to the trash, salvaged before, and delete old trash for good.
+
+    Trees that only wait to be used again go like trash: nothing of anybody's is in them.
+    """
     age = None if older_than is None else _age(older_than)
     if not dry_run:
         only_for_people("worktree prune")
@@ -108,7 +114,7 @@ def prune(
         past = now - view.since if view.since else timedelta(0)
         if plan not in {None, view.plan}:
             continue
-        if view.kind is TreeKind.TRASH:
+        if view.kind is TreeKind.TRASH or (view.kind is TreeKind.SPARE and not _is_moving(view)):
             if past >= (age if age is not None else timedelta(0) if trash else TRASH_STAYS):
                 deleted.append(view)
         elif view.may_go and (age is None or past >= age):
@@ -152,6 +158,11 @@ def prune(
         )
 
     return Answer(data=data, page=page)
+
+
+def _is_moving(view: TreeView) -> bool:
+    """Whether a tree is just being put to those that wait, or taken from them."""
+    return view.name.rpartition("/")[2].startswith(".")
 
 
 def _remove(session: Session, going: list[TreeView], deleted: list[TreeView]) -> tuple[list[str], list[str]]:
@@ -264,6 +275,10 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def _shown(view: TreeView) -> str:
+    return f".trash/{view.name}" if view.kind is TreeKind.TRASH else view.name
+
+
 def _dirty(view: TreeView) -> str:
     if view.dirty is None:
         return ""
@@ -280,7 +295,7 @@ def _list(session: Session, found: list[TreeView]) -> Iterable[RenderableType]:
     yield grid(
         [
             [
-                cell(f".trash/{view.name}" if view.kind is TreeKind.TRASH else view.name, "bold"),
+                cell(_shown(view), "bold"),
                 cell(view.kind.value.replace("_", " "), "dim"),
                 cell(age(view.since, now) if view.since else ""),
                 cell(size(view.size_bytes)),
@@ -337,5 +352,5 @@ def _plan(session: Session, going: list[TreeView], deleted: list[TreeView]) -> I
         total = size(sum(view.size_bytes for view in deleted))
         yield cell(f"To be deleted for good ({counted(len(deleted), 'tree')}, {total}):", "bold")
         yield grid(
-            [[cell(v.name), cell(age(v.since, now) if v.since else ""), cell(size(v.size_bytes))] for v in deleted]
+            [[cell(_shown(v)), cell(age(v.since, now) if v.since else ""), cell(size(v.size_bytes))] for v in deleted]
         )

@@ -439,6 +439,27 @@ def test_prune_asks_for_just_what_may_go(
 
 
 @pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        pytest.param((), [".spare/check-1"], id="only those that waited for long"),
+        pytest.param(("--trash",), [".spare/attempt-1", ".spare/check-1"], id="all of them"),
+        pytest.param(("--older-than", "2h"), [".spare/check-1"], id="by age"),
+        pytest.param(("--trash", "--plan", "auth"), [], id="none, for they are of no plan"),
+    ],
+)
+def test_trees_that_wait_to_be_used_again_go_like_trash_and_never_one_that_is_being_taken(
+    world: Seeing, words: tuple[str, ...], names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ages = {".spare/attempt-1": timedelta(hours=1), ".spare/check-1": timedelta(days=8), ".spare/.taken-check-2": None}
+    world.found = [
+        a_tree(name, TreeKind.SPARE, plan=None, task=None, may_go=False, since=NOW - past if past else None)
+        for name, past in ages.items()
+    ]
+    assert run(world, "worktree", "prune", *words, "--dry-run", "--json") == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["data"]["trash"]] == names
+
+
+@pytest.mark.parametrize(
     ("words", "terminal", "typed", "code"),
     [
         pytest.param(("--dry-run",), False, (), 0, id="only shown"),
