@@ -37,10 +37,17 @@ TreeArgument = Annotated[
 
 
 @verb
-def list_(session: Session, plan: PlanOption = None) -> Answer:
-    """Every tree beside the repository: whose it is, what is not committed in it, why it is there."""
+def list_(
+    session: Session,
+    plan: PlanOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Each tree in the trash too.")] = False,
+) -> Answer:
+    """Every tree beside the repository: whose it is, what is not committed in it, why it is there.
+
+    Of the trash it tells how much there is; --all, and --json, show each.
+    """
     found = [view for view in _trees(session)[0] if plan in {None, view.plan}]
-    return Answer(data={"trees": [tree_data(view) for view in found]}, page=lambda: _list(session, found))
+    return Answer(data={"trees": [tree_data(view) for view in found]}, page=lambda: _list(session, found, everything))
 
 
 @verb
@@ -214,10 +221,19 @@ def _age(text: str) -> timedelta:
 
 
 def _trees(session: Session, *, look: bool = True) -> tuple[list[TreeView], list[PlanView], list[TaskView]]:
-    reader = session.ledger()
-    plans = rows.plans(reader)
-    tasks = [task for plan in plans for task in rows.tasks(reader, plan.name)]
-    return session.sight().trees(session.place_of_trees(), plans, tasks, look=look), plans, tasks
+    plans: list[PlanView] = []
+    tasks: list[TaskView] = []
+    lost = None
+    try:
+        reader = session.ledger()
+        plans = rows.plans(reader)
+        tasks = [task for plan in plans for task in rows.tasks(reader, plan.name)]
+    except NothingError as error:
+        lost = error  # the state folder can be gone, and the trees still there
+    found = session.sight().trees(session.place_of_trees(), plans, tasks, look=look)
+    if lost is not None and not found:
+        raise lost
+    return found, plans, tasks
 
 
 def _named(session: Session, typed: str, found: list[TreeView], tasks: list[TaskView]) -> TreeView:
@@ -285,13 +301,15 @@ def _dirty(view: TreeView) -> str:
     return f"{len(view.dirty)} not committed" if view.dirty else "clean"
 
 
-def _list(session: Session, found: list[TreeView]) -> Iterable[RenderableType]:
-    from orchestrator.cli.words import AMBER, age, cell, grid
+def _list(session: Session, found: list[TreeView], everything: bool) -> Iterable[RenderableType]:
+    from orchestrator.cli.words import AMBER, age, cell, counted, grid, prose
 
     if not found:
         yield cell("No trees.")
         return
     now = session.now()
+    trash = [] if everything else [view for view in found if view.kind is TreeKind.TRASH]
+    shown = [view for view in found if view not in trash]
     yield grid(
         [
             [
@@ -302,10 +320,14 @@ def _list(session: Session, found: list[TreeView]) -> Iterable[RenderableType]:
                 cell(_dirty(view), AMBER if view.dirty else "dim"),
                 cell(view.kept),
             ]
-            for view in found
+            for view in shown
         ],
         indent=0,
     )
+    if trash:
+        total = size(sum(view.size_bytes for view in trash))
+        each = session.command_line("worktree", "list", "--all")
+        yield prose(f"In the trash: {counted(len(trash), 'tree')}, {total}. Each: {each}")
     if any(view.may_go for view in found):
         yield cell(f"What may go: {session.command_line('worktree', 'prune', '--dry-run')}", "dim")
 

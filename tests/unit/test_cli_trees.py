@@ -512,6 +512,14 @@ def test_list_and_info_say_whose_a_tree_is(full: Seeing, capsys: pytest.CaptureF
     assert "claude works in it" in said
     assert "unknown" in said
     assert "1.2 MB" in said
+    assert "In the trash: 2 trees, 2.5 MB." in said
+    assert "auth/api-0" not in said
+    assert run(full, "worktree", "list", "--all") == 0
+    said = capsys.readouterr().out
+    assert ".trash/auth/api-0/1" in said
+    assert "In the trash:" not in said
+    assert run(full, "worktree", "list", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["data"]["trees"]) == len(full.found)
     for name in ("api", "auth/api-1", "/w/auth/api-1"):
         assert run(full, "worktree", "info", name) == 0
         said = capsys.readouterr().out
@@ -521,6 +529,18 @@ def test_list_and_info_say_whose_a_tree_is(full: Seeing, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["data"]["holds"] is None
     assert run(full, "worktree", "info", "done") == 7
     assert run(full, "worktree", "info", "nosuch") == 2
+
+
+def test_trees_are_shown_when_the_ledger_is_gone(full: Seeing, capsys: pytest.CaptureFixture[str]) -> None:
+    full.ledger = None
+    full.pid = None
+    assert run(full, "worktree", "list") == 0
+    said = capsys.readouterr().out
+    assert "mine" in said
+    assert "In the trash: 2 trees" in said
+    assert run(full, "worktree", "prune", "--yes") == 3
+    full.found = []
+    assert run(full, "worktree", "list") == 7
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (45_000_000, "45 MB")])
