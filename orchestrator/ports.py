@@ -272,7 +272,10 @@ class Repository(Protocol):
         ...
 
     async def delete_trash(self, entries: Sequence[str]) -> int:
-        """Delete these from the trash for good, never following a link out of it. Returns: the bytes that they took."""
+        """Delete these from the trash for good, and `.spare/NAME` from the trees that wait to be used again.
+
+        Never follows a link out of there. Returns: the bytes that they took.
+        """
         ...
 
 

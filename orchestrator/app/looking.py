@@ -71,7 +71,8 @@ def _tree(
         kept = "in the trash; what it held was salvaged before"
         return replace(view, kind=TreeKind.TRASH, plan=plan, task=task, kept=kept)
     if folder.is_spare:
-        return replace(view, kind=TreeKind.SPARE, kept="waits to be used again; nothing of anybody's is in it")
+        kept = "waits to be used again, which saves checking out all files; nothing of anybody's is in it"
+        return replace(view, kind=TreeKind.SPARE, kept=kept)
     if folder.name in attempts:
         owner, attempt = attempts[folder.name]
         kept, may_go = kept_because(owner, attempt)

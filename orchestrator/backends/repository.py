@@ -255,7 +255,11 @@ class GitRepository:
         return salvage
 
     async def delete_trash(self, entries: Sequence[str]) -> int:
-        return await self._in_thread(lambda: trash.delete(self._repositories.place, entries))
+        place = self._repositories.place
+        waiting = f"{place.spares.name}/"
+        spare = [entry.removeprefix(waiting) for entry in entries if entry.startswith(waiting)]
+        rest = [entry for entry in entries if not entry.startswith(waiting)]
+        return await self._in_thread(lambda: trash.delete(place, rest) + spares.delete(self._repositories, spare))
 
     def _taken(self) -> Takeover:
         if self._takeover is None:

@@ -120,8 +120,10 @@ def _clock(place: Place) -> Probe:
 
 
 def _leftovers(place: Place) -> Probe:
-    """Folders of attempts that no plan in the ledger knows."""
-    there = {path for path in place.worktrees.glob("[!.]*/*") if path.is_dir() and not path.is_symlink()}
+    """Folders of attempts that no plan in the ledger knows; without a ledger, the trash too."""
+    there = _folders(place, "[!.]*/*")
+    if not place.ledger.exists():
+        there |= _folders(place, ".spare/*") | _folders(place, ".trash/*/*")
     if not there:
         return Probe(name="leftovers", said="none")
     try:
@@ -142,5 +144,9 @@ def _leftovers(place: Place) -> Probe:
         grade=Grade.WARN,
         said=f"{len(unknown)} in {place.worktrees} that the ledger does not know",
         why="another repository or an older ledger left them; they take room, and may hold work",
-        fix="look into them, and remove what you do not need",
+        fix="look into them (`orchestrator worktree list --all`), and remove what you do not need",
     )
+
+
+def _folders(place: Place, pattern: str) -> set[Path]:
+    return {path for path in place.worktrees.glob(pattern) if path.is_dir() and not path.is_symlink()}

@@ -14,10 +14,11 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 
+from orchestrator.backends import trash
 from orchestrator.backends.candidates import attributes_of
 from orchestrator.backends.gitrun import Git, Repositories
 from orchestrator.backends.machine import boot_id
@@ -146,6 +147,27 @@ def clear_stale(repositories: Repositories) -> None:
 def to_trash(repositories: Repositories, folder: Path) -> None:
     """Put a spare tree where nothing is used again."""
     _move(folder, repositories.place.trash / "spares" / folder.name.lstrip("."))
+
+
+def delete(repositories: Repositories, names: Iterable[str]) -> int:
+    """Delete trees that wait here for good; one that is gone or was taken meanwhile is left alone.
+
+    Returns: the bytes that they took.
+    """
+    place = repositories.place
+    freed, wanted = 0, frozenset(names)
+    for spare in [*_all(place.spares, Kind.ATTEMPT), *_all(place.spares, Kind.CHECK)]:
+        if spare.name not in wanted or spare.is_symlink() or not trash.is_ours(place, spare, place.worktrees):
+            continue
+        claimed = spare.with_name(f".taken-{spare.name}")
+        try:
+            spare.rename(claimed)
+        except OSError:
+            continue  # somebody else was faster
+        freed += trash.size_of(claimed)
+        trash.open_up(claimed)
+        shutil.rmtree(claimed)
+    return freed
 
 
 def _all(spares: Path, kind: Kind) -> list[Path]:

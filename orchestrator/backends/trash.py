@@ -23,12 +23,12 @@ def entries(place: Place) -> tuple[str, ...]:
     for top in folders(place):
         for above in (tree for plan in _children(top) for tree in _children(plan)):
             inside = [above] if _is_spare(above) else _children(above)
-            found |= {str(path.relative_to(top)) for path in inside if _is_ours(place, path, top)}
+            found |= {str(path.relative_to(top)) for path in inside if is_ours(place, path, top)}
     return tuple(sorted(found))
 
 
-def _is_ours(place: Place, folder: Path, top: Path) -> bool:
-    """Whether it was put there for this repository: settings can lead several to one folder of worktrees."""
+def is_ours(place: Place, folder: Path, top: Path) -> bool:
+    """Whether a folder below `top` was put there for this repository: settings can lead several to one."""
     state = str(place.state_dir)
     marks = [_text(folder / "tree" / ".git").removeprefix("gitdir: "), _text(folder / "git/objects/info/alternates")]
     told = [mark.strip().strip('"') for mark in marks if mark]
@@ -67,7 +67,7 @@ def parts(place: Place, entry: str) -> tuple[Path, ...]:
                 break  # somebody put a link there: what it points at is not ours
             folder = folder / name
         else:
-            if folder.is_dir() and not folder.is_symlink() and _is_ours(place, folder, top):
+            if folder.is_dir() and not folder.is_symlink() and is_ours(place, folder, top):
                 found.append(folder)
     return tuple(found)
 
@@ -78,7 +78,7 @@ def delete(place: Place, wanted: Sequence[str]) -> int:
     for entry in wanted:
         for folder in parts(place, entry):
             size = size_of(folder)
-            _open_up(folder)
+            open_up(folder)
             shutil.rmtree(folder)
             freed += size
             for above in tuple(folder.parents)[: entry.count("/")]:
@@ -89,7 +89,7 @@ def delete(place: Place, wanted: Sequence[str]) -> int:
     return freed
 
 
-def _open_up(folder: Path) -> None:
+def open_up(folder: Path) -> None:
     """Let folders that an agent made read-only be emptied; git writes its objects into such files, too."""
     for here, names, _ in os.walk(folder):
         for path in (here, *(os.path.join(here, name) for name in names)):

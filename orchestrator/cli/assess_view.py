@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.words import AMBER, cell, counted, grid, joined, length, line, told
+from orchestrator.cli.words import AMBER, cell, counted, grid, joined, labelled, length, line, prose, told
 from orchestrator.model.assessment import Assessment, Overlap, Verdict
 from orchestrator.model.errors import Problem
 from orchestrator.model.ids import TaskId
@@ -45,7 +45,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
     if plan is None:
         yield from problem_lines(found.errors, "red")
         return
-    yield line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, {publish_word(plan)}")
+    yield prose(line(cell(f"plan {plan.name}", "bold"), f"  lands on {plan.target}, {publish_word(plan)}"))
     if len(plan.tasks) > 1:
         yield verdict_line(found)
     if before is not None:
@@ -74,7 +74,7 @@ def assessment_page(found: Assessment, *, before: Plan | None = None, full: bool
         most = len(rest) if full else FEW_WARNINGS
         yield from problem_lines(rest[:most], AMBER)
         if len(rest) > most:
-            yield cell(f"and {counted(len(rest) - most, 'more warning')}: details show them", AMBER)
+            yield prose(f"and {counted(len(rest) - most, 'more warning')}: details show them", style=AMBER)
     yield cell("")
     yield from outcome_lines(found, plan)
 
@@ -119,7 +119,7 @@ def wave_counts(found: Assessment) -> Iterable[RenderableType]:
     yield grid(rows, indent=0)
     if len(shown) < len(found.waves):
         rest = found.waves[len(shown) :]
-        yield cell(f"and {counted(len(rest), 'more wave')} with {counted(sum(map(len, rest)), 'task')}")
+        yield prose(f"and {counted(len(rest), 'more wave')} with {counted(sum(map(len, rest)), 'task')}")
 
 
 def first_names(names: Sequence[str]) -> str:
@@ -244,8 +244,8 @@ def group_lines(found: Assessment) -> Iterable[RenderableType]:
     ordered = sum(pair.ordered for pair in found.overlaps)
     apart = len(found.overlaps) - ordered
     yield cell("")
-    yield cell(
-        f"{counted(len(found.overlaps), 'pair')} of tasks can meet: {apart} kept apart, {ordered} ordered", "bold"
+    yield prose(
+        f"{counted(len(found.overlaps), 'pair')} of tasks can meet: {apart} kept apart, {ordered} ordered", style="bold"
     )
     if len(found.overlaps) <= FEW:
         yield grid([overlap_cells(pair) for pair in sorted(found.overlaps, key=lambda pair: pair.ordered)])
@@ -259,11 +259,11 @@ def group_lines(found: Assessment) -> Iterable[RenderableType]:
         yield grid([[cell(first_names(group), "bold"), cell(witness_word(pairs))] for group, pairs in groups[:FEW]])
         if len(groups) > FEW:
             rest = sum(len(group) for group, _ in groups[FEW:])
-            yield cell(
-                f"  and {counted(len(groups) - FEW, 'more group')} of {counted(rest, 'task')}: details show them"
+            yield prose(
+                f"and {counted(len(groups) - FEW, 'more group')} of {counted(rest, 'task')}: details show them", 2
             )
-    yield cell("  Three ways out of each: order two of them (--first A:B, or depends_on), narrow `files`,")
-    yield cell("  or move what they share into a task that runs first. Details say it for every group.")
+    ways = "order two of them (--first A:B, or depends_on), narrow `files`, or move what they share into a task"
+    yield prose(f"Three ways out of each: {ways} that runs first. Details say it for every group.", 2)
 
 
 def witness_word(pairs: Sequence[Overlap]) -> str:
@@ -288,16 +288,16 @@ def ways_out(group: Sequence[str], pairs: Sequence[Overlap]) -> Iterable[Rendera
     first = pairs[0]
     one, two = first.tasks
     witness = f" ({witness_word(pairs)})" if len(pairs) > 1 else ""
-    yield cell(f"  {first_names(group)} are kept apart{witness}. Three ways out:", AMBER)
+    yield prose(f"{first_names(group)} are kept apart{witness}. Three ways out:", 2, AMBER)
     paths = sorted({pair.witness for pair in pairs if not pair.shared})
     shared = sorted({pair.witness for pair in pairs if pair.shared})
     meeting = joined([*paths, *shared][:3])
-    yield cell(f"    1. order them: --first {one}:{two}, or give '{two}' depends_on: [{one}]")
+    yield prose(f"1. order them: --first {one}:{two}, or give '{two}' depends_on: [{one}]", 4)
     if paths:
-        yield cell(f"    2. narrow `files` so that they do not meet in {joined(paths[:3])}")
+        yield prose(f"2. narrow `files` so that they do not meet in {joined(paths[:3])}", 4)
     else:
-        yield cell(f"    2. say how many may use it at once: resources: {{{shared[0] if shared else ''}: 2}}")
-    yield cell(f"    3. move {meeting} into a task that runs first, and let the others depend on it")
+        yield prose(f"2. say how many may use it at once: resources: {{{shared[0] if shared else ''}: 2}}", 4)
+    yield prose(f"3. move {meeting} into a task that runs first, and let the others depend on it", 4)
 
 
 # ---- limits, checks, verdict ----
@@ -371,17 +371,14 @@ def count_line(found: Assessment, plan: Plan) -> str:
     )
 
 
-def verdict_line(found: Assessment) -> Text:
+def verdict_line(found: Assessment) -> RenderableType:
     style = "green" if found.verdict is Verdict.PARALLEL else AMBER
-    return line(cell("verdict  ", "dim"), cell(VERDICTS[found.verdict], style))
+    return labelled("verdict", cell(VERDICTS[found.verdict], style))
 
 
 def outcome_lines(found: Assessment, plan: Plan) -> Iterable[RenderableType]:
-    yield line(
-        cell("time     ", "dim"),
-        f"about {length(found.one_by_one)} one by one, {length(found.in_parallel)} in parallel",
-    )
+    yield labelled("time   ", f"about {length(found.one_by_one)} one by one, {length(found.in_parallel)} in parallel")
     if len(found.critical_path) > 1:
-        yield line(cell("longest  ", "dim"), path_word(found.critical_path))
+        yield labelled("longest", path_word(found.critical_path))
     yield line(cell("digest   ", "dim"), found.digest)
-    yield cell(count_line(found, plan), "bold")
+    yield prose(count_line(found, plan), style="bold")

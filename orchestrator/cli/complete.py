@@ -10,12 +10,15 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from orchestrator.cli.session import Session
+
+if TYPE_CHECKING:
+    from orchestrator.core.plantext import Table
 
 Offers = Iterable[tuple[str, str]]  #: what can be typed, and a word on each
 LONGEST_HELP = 60
@@ -146,17 +149,61 @@ def complete_agent(context: typer.Context, incomplete: str) -> list[tuple[str, s
     return offered(context, incomplete, offers)
 
 
-def _plan_agents(session: Session) -> list[str]:
-    from orchestrator.core.plantext import Table, read_text
+def complete_planned(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Tasks of the plan file that was typed, or else of the plan in the ledger."""
+    return _planned(context, incomplete, lambda tasks: tasks)
 
-    # while an option waits for its value, nothing of the line has been parsed
-    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
-    typed = next((word for word in line.split() if word.endswith((".yaml", ".yml"))), None)
-    path = session.path(Path(typed)) if typed else None
-    if path is None or not path.is_file():
-        return []
-    agents = read_text(path.read_bytes(), file="")[0].entries.get("agents")
+
+def complete_first(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """`A:B`: the one, with the colon, and then the other."""
+    one, colon, _ = incomplete.partition(":")
+    if not colon:
+        return _planned(context, incomplete, lambda tasks: [(f"{name}:", title) for name, title in tasks])
+    return _planned(
+        context, incomplete, lambda tasks: [(f"{one}:{name}", title) for name, title in tasks if name != one]
+    )
+
+
+def _planned(
+    context: typer.Context, incomplete: str, offers: Callable[[list[tuple[str, str]]], Offers]
+) -> list[tuple[str, str]]:
+    from orchestrator.core.plantext import Leaf, Row, Table
+
+    def found(session: Session) -> Offers:
+        plan = _plan_text(session, context)
+        if plan is None:
+            return offers(complete_task(context, ""))
+        rows = plan.entries.get("tasks")
+        tasks = []
+        for task in rows.items if isinstance(rows, Row) else ():
+            said = task.entries if isinstance(task, Table) else {}
+            name, title = said.get("id"), said.get("title")
+            if isinstance(name, Leaf):
+                tasks.append((str(name.value), str(title.value) if isinstance(title, Leaf) else ""))
+        return offers(tasks)
+
+    return offered(context, incomplete, found)
+
+
+def _plan_agents(session: Session) -> list[str]:
+    from orchestrator.core.plantext import Table
+
+    plan = _plan_text(session)
+    agents = plan.entries.get("agents") if plan else None
     return list(agents.entries) if isinstance(agents, Table) else []
+
+
+def _plan_text(session: Session, context: typer.Context | None = None) -> Table | None:
+    """The plan file that was typed, as far as it can be read."""
+    from orchestrator.core.plantext import read_text
+
+    typed = context.params.get("plan") if context else None
+    if typed is None:
+        # while an option waits for its value, nothing of the line has been parsed
+        line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+        typed = next((word for word in line.split() if word.endswith((".yaml", ".yml"))), None)
+    path = session.path(Path(typed)) if typed else None
+    return read_text(path.read_bytes(), file="")[0] if path is not None and path.is_file() else None
 
 
 def _settings_agents(session: Session) -> list[str]:
@@ -186,7 +233,8 @@ COMPLETERS: dict[str, Callable[[typer.Context, str], list[tuple[str, str]]]] = {
     "PLAN": complete_plan_file,
     "--plan": complete_plan_name,
     "--agent": complete_agent,
-    "--drop": complete_task,
+    "--drop": complete_planned,
+    "--first": complete_first,
     "--format": words("text", "mermaid", "dot", "json"),
     "--stream": words("agent", "daemon", "events", "checks"),
     "--level": words("debug", "info", "warning", "error"),

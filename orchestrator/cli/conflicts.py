@@ -166,7 +166,9 @@ def _find(session: Session, typed: str) -> Item:
     """Raises: NothingError when nothing conflicts; UsageError when it is not clear which one is meant."""
     found = _open_ones(session)
     if not found:
-        raise NothingError("nothing conflicts", why="", fix="`orchestrator status` shows where each task is")
+        raise NothingError(
+            "nothing conflicts", why="", fix=f"`{session.command_line('status')}` shows where each task is"
+        )
     known = {item.id: item for item in found} | {called(item): item for item in found}
     return rows.unique(typed, known, "conflict")
 
@@ -179,7 +181,7 @@ def _until(session: Session, item_id: str, holds: Callable[[Item], bool]) -> Ite
             return now
         gone = gone + 1 if session.daemon_pid() is None else 0
         if gone > GONE_AFTER:
-            raise _left()
+            raise _left(session)
         session.wait(EVERY_S)
 
 
@@ -198,7 +200,7 @@ def _wait(session: Session, item: Item, after: int, types: set[str], *, owner: s
                 return event
         gone = gone + 1 if session.daemon_pid() is None else 0
         if gone > GONE_AFTER:
-            raise _left()
+            raise _left(session)
         session.wait(EVERY_S)
 
 
@@ -206,9 +208,11 @@ def _is_about_tree(event: Stored, owner: str) -> bool:
     return event.data.get("owner") == owner or str(event.data.get("key", "")).startswith(f"{owner}/")
 
 
-def _left() -> OrchestratorError:
+def _left(session: Session) -> OrchestratorError:
     return NoDaemonError(
-        "the daemon has ended meanwhile", why="what was asked for is in the ledger", fix="start it: orchestrator start"
+        "the daemon has ended meanwhile",
+        why="what was asked for is in the ledger",
+        fix=f"start it: {session.command_line('start')}",
     )
 
 

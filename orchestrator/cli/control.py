@@ -23,9 +23,8 @@ EVERY_S = 0.1
 @verb
 def pause(session: Session) -> Answer:
     """Start nothing more; what runs goes on."""
-    return ask_daemon(
-        session, "pause", done="Paused: what runs goes on, nothing new starts. Go on: orchestrator resume"
-    )
+    again = session.command_line("resume")
+    return ask_daemon(session, "pause", done=f"Paused: what runs goes on, nothing new starts. Go on: {again}")
 
 
 @verb
@@ -46,7 +45,8 @@ def cancel(
     if (task is None) != everything:
         raise UsageError(
             "it is not clear what to cancel" if task is None else "either TASK or --all, not both",
-            fix="name one task: orchestrator cancel TASK, or everything: orchestrator cancel --all",
+            fix=f"name one task: {session.command_line('cancel', 'TASK')}, "
+            f"or everything: {session.command_line('cancel', '--all')}",
         )
     if task is not None:
         chosen, view = _view(session, task, plan)
@@ -73,7 +73,7 @@ def retry(session: Session, task: TaskArgument, plan: PlanOption = None) -> Answ
 @verb
 def publish(session: Session) -> Answer:
     """Move the target branch to what has landed so far."""
-    return ask_daemon(session, "publish", done="Publishing what has landed; see `orchestrator status`.")
+    return ask_daemon(session, "publish", done=f"Publishing what has landed; see `{session.command_line('status')}`.")
 
 
 @verb
@@ -88,7 +88,8 @@ def undo(
     chosen, view = _view(session, task, plan)
     name = view.id
     reason = printable(reason)  # bytes that are no text do not travel
-    done = f"'{name}' is taken back as soon as the checks are green without it; see `orchestrator status {name}`."
+    look = session.command_line("status", name)
+    done = f"'{name}' is taken back as soon as the checks are green without it; see `{look}`."
     try:
         return ask_daemon(session, "undo", plan=chosen, task=name, reason=reason, accepted=yes, done=done)
     except ConfirmationNeeded as error:
@@ -125,14 +126,15 @@ def stop(
     gone = _wait_until_gone(session, GONE_WITHIN_S[mode])
     if gone:
         text = (
-            "The daemon has ended; agents go on and are taken up by the next `orchestrator start`."
+            f"The daemon has ended; agents go on and are taken up by the next `{session.command_line('start')}`."
             if detach
-            else ("The daemon has ended. Go on later: orchestrator start")
+            else f"The daemon has ended. Go on later: {session.command_line('start')}"
         )
     elif mode == "drain":
-        text = "The daemon ends when what runs is done, and starts nothing more. At once: orchestrator stop --now"
+        at_once = session.command_line("stop", "--now")
+        text = f"The daemon ends when what runs is done, and starts nothing more. At once: {at_once}"
     else:
-        text = "The daemon is still ending. See: orchestrator status"
+        text = f"The daemon is still ending. See: {session.command_line('status')}"
 
     def page() -> list[object]:
         from orchestrator.cli.words import cell

@@ -9,7 +9,7 @@ from orchestrator.cli import rows
 from orchestrator.cli.changes import words_of
 from orchestrator.cli.launch import Flags
 from orchestrator.cli.session import Session
-from orchestrator.cli.words import AMBER, cell, counted, grid
+from orchestrator.cli.words import AMBER, cell, counted, grid, prose
 from orchestrator.model.errors import ConfirmationNeeded, OrchestratorError, UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Dialogue:
     # ---- looking ----
 
     def _say(self, text: str) -> None:
-        self.session.say(cell(text), talk=True)
+        self.session.say(prose(text), talk=True)
 
     def _command(self) -> str:
         return self.session.command_line(*self.source.words(self.overrides, *self.flags.words()))
@@ -256,4 +256,4 @@ class Dialogue:
 
 def help_lines() -> Iterable[RenderableType]:
     yield grid([[cell(key, "bold"), cell(f"{word} {more}".rstrip()), cell(does)] for key, word, more, does in KEYS])
-    yield cell("  Changes made here are flags; the file stays as it is, unless you `edit` it.")
+    yield prose("Changes made here are flags; the file stays as it is, unless you `edit` it.", 2)

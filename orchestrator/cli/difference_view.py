@@ -8,13 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.assess_view import files_word, path_word
-from orchestrator.cli.words import AMBER, cell, counted, length, line
+from orchestrator.cli.words import AMBER, cell, counted, labelled, length, line, prose, told
 from orchestrator.model.assessment import Assessment
 from orchestrator.model.plan import FileSet, Plan, Task
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.text import Text
 
 #: Tasks named on a page that a person should still read.
 MOST = 30
@@ -30,19 +29,19 @@ def under_way_lines(before: Plan, after: Plan) -> Iterable[RenderableType]:
     yield from difference_lines(before, after) or [cell("  only in ways that change nothing of what is executed")]
 
 
-def difference_lines(before: Plan, after: Plan) -> list[Text]:
+def difference_lines(before: Plan, after: Plan) -> list[RenderableType]:
     """Tasks that came, went or changed, and what else changed, as + - ~; empty when nothing did."""
     old = {task.id: task for task in before.tasks}
     new = {task.id: task for task in after.tasks}
-    lines = [cell(f"  + {name}  {task.title}", "green") for name, task in new.items() if name not in old]
-    lines += [cell(f"  - {name}  {task.title}", "red") for name, task in old.items() if name not in new]
+    lines = [prose(f"+ {name}  {task.title}", 2, "green") for name, task in new.items() if name not in old]
+    lines += [prose(f"- {name}  {task.title}", 2, "red") for name, task in old.items() if name not in new]
     for name, task in new.items():
         if name in old and task != old[name]:
-            lines.append(cell(f"  ~ {name}  {'; '.join(_changed(old[name], task))}", AMBER))
+            lines.append(prose(f"~ {name}  {'; '.join(_changed(old[name], task))}", 2, AMBER))
     if len(lines) > MOST:
         lines = [*lines[:MOST], cell(f"  and {counted(len(lines) - MOST, 'more task')}", AMBER)]
     rest = [said for said in _changed(before, after) if said != "tasks"]
-    return [*lines, *([cell(f"  ~ plan  {'; '.join(rest)}", AMBER)] if rest else [])]
+    return [*lines, *([prose(f"~ plan  {'; '.join(rest)}", 2, AMBER)] if rest else [])]
 
 
 def _changed(before: Task | Plan, after: Task | Plan) -> list[str]:
@@ -74,15 +73,15 @@ def change_lines(before: Assessment, after: Assessment) -> Iterable[RenderableTy
     was = dict(summary(before, before.plan))
     for name, value in summary(after, after.plan):
         moved = was[name] != value
-        yield line(
-            cell(f"{'*' if moved else ' '} {name:<9}", AMBER if moved else "dim"),
+        said = line(
             cell(value, "bold" if moved else ""),
             cell(f"  (was {was[name]})" if moved and name != "digest" else "", "dim"),
         )
+        yield labelled(f"{'*' if moved else ' '} {name:<8}", said, AMBER if moved else "dim")
     known = {(problem.code, problem.message) for problem in before.warnings}
     for problem in after.warnings:
         if (problem.code, problem.message) not in known and problem.code not in {"overlap", "may_overlap"}:
-            yield cell(str(problem), AMBER)
+            yield from told(str(problem), AMBER)
 
 
 def summary(found: Assessment, plan: Plan) -> list[tuple[str, str]]:

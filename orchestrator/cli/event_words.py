@@ -93,6 +93,12 @@ def _workspace(data: Data) -> str:
     return f"worktree {workspace.get('path', '')}" + (f"; empty submodules: {', '.join(empty)}" if empty else "")
 
 
+def _run_requested(data: Data) -> str:
+    # the run of an agent is named after its kind
+    what = dict.fromkeys(str(data.get(name) or "") for name in ("kind", "name"))
+    return f"{' '.join(word for word in what if word)} asked for ({data.get('run_id')})"
+
+
 #: Events that only the daemon needs.
 SILENT = frozenset({"run_recorded", "reports_read"})
 WORDS: dict[str, Callable[[Data], str]] = {
@@ -111,7 +117,7 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "lease_ended": lambda d: f"claim ended{_reason(d, 'cause')}",
     "attempt_started": lambda d: f"attempt {d.get('number')} started with {d.get('agent')}",
     "workspace_made": _workspace,
-    "run_requested": lambda d: f"{d.get('kind')} {d.get('name')} asked for ({d.get('run_id')})",
+    "run_requested": _run_requested,
     "run_launched": lambda d: f"{d.get('run_id')} runs",
     "run_finished": lambda d: f"{d.get('run_id')} ended: {_exit(d)}",
     "progress_reported": lambda d: str(d.get("text", "")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,10 +34,11 @@ def events(
     wanted = {kind for given in kinds or () for kind in given.split(",")}
     if wanted:
         _check_types(wanted)
+    hidden = _hidden(session, wanted)
     # Looked up before anything is read, so that what happens meanwhile is told once, below.
     newest = reader.events(last=1)
     seen = newest[-1].seq if newest else 0
-    chosen = read_events(reader, after_seq=after_seq, number=number, kinds=wanted, plan=name)
+    chosen = read_events(reader, after_seq=after_seq, number=number, kinds=wanted, hidden=hidden, plan=name)
     if not follow:
         from orchestrator.cli.event_words import event_data
 
@@ -48,19 +49,37 @@ def events(
         session,
         reader,
         last,
-        lambda new: print_events(session, [e for e in new if not wanted or e.type in wanted]),
+        lambda new: print_events(session, [e for e in new if _is_wanted(e, wanted, hidden)]),
         name,
     )
     return Answer(streamed=True)
 
 
+def _hidden(session: Session, wanted: set[str]) -> Set[str]:
+    """Types that only the daemon needs: told to programs, and to people who ask for them."""
+    from orchestrator.cli.event_words import SILENT
+
+    return frozenset() if session.json or wanted else SILENT
+
+
+def _is_wanted(event: Stored, kinds: Set[str], hidden: Set[str]) -> bool:
+    return event.type in kinds if kinds else event.type not in hidden
+
+
 def read_events(
-    reader: LedgerReader, *, after_seq: int, number: int | None, kinds: set[str], plan: str | None
+    reader: LedgerReader,
+    *,
+    after_seq: int,
+    number: int | None,
+    kinds: Set[str],
+    hidden: Set[str] = frozenset(),
+    plan: str | None,
 ) -> list[Stored]:
+    """The last so many events of these kinds, or else of all that are not hidden."""
     if number == 0:
         return []
-    found = reader.events(after_seq=after_seq, plan=plan, last=None if kinds else number)
-    chosen = [event for event in found if not kinds or event.type in kinds]
+    found = reader.events(after_seq=after_seq, plan=plan, last=None if kinds or hidden else number)
+    chosen = [event for event in found if _is_wanted(event, kinds, hidden)]
     return chosen if number is None else chosen[-number:]
 
 

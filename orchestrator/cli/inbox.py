@@ -54,7 +54,7 @@ def answer(
     """Answer it. Without CHOICE, on a terminal, a menu asks."""
     one = _find(session, item)
     if not one.is_open:
-        raise _closed(one)
+        raise _closed(session, one)
     if choice is None and not (text and one.free_text):
         choice, text = _from_menu(session, one, text)
     picked, words = chosen(one, choice, text)
@@ -89,15 +89,17 @@ def _find(session: Session, typed: str) -> Item:
     return rows.unique(typed, known, "item")
 
 
-def _closed(item: Item) -> RefusedError:
+def _closed(session: Session, item: Item) -> RefusedError:
     if item.withdrawn is not None:
         return RefusedError(
-            f"{item.id} needs no answer any more", why=item.withdrawn, fix="see what is open: orchestrator inbox"
+            f"{item.id} needs no answer any more",
+            why=item.withdrawn,
+            fix=f"see what is open: {session.command_line('inbox')}",
         )
     return RefusedError(
         f"{item.id} has been answered",
         why=f"{item.answered_by or 'somebody'} chose '{item.answer}'" + (f": {item.text}" if item.text else ""),
-        fix="see what is open: orchestrator inbox",
+        fix=f"see what is open: {session.command_line('inbox')}",
     )
 
 
@@ -227,7 +229,7 @@ def item_page(session: Session, item: Item, *, commands: bool = True) -> Iterabl
         yield indented(item.context)
     yield cell("")
     if not item.is_open:
-        yield cell(str(_closed(item)))
+        yield cell(str(_closed(session, item)))
         return
     if item.by_hand is not None:
         name = conflicts.called(item)

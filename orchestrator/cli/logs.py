@@ -329,6 +329,10 @@ class _Shown:
             from orchestrator.cli.event_words import HEADLINES
 
             found = [event for event in found if event.type in HEADLINES]
+        elif not self._session.json:
+            from orchestrator.cli.event_words import SILENT
+
+            found = [event for event in found if event.type not in SILENT]
         return [event for event in found if self._wanted.since is None or event.at >= self._wanted.since]
 
     def _lines(self, source: Source, texts: Sequence[str]) -> list[Line]:

@@ -190,8 +190,19 @@ def _add(to: typer.Typer, words: str, run: Callable[..., None]) -> None:
     to.command(words.rsplit(maxsplit=1)[-1], epilog=_example(words))(run)
 
 
-def _group(name: str, text: str, *, run: Callable[..., None] | None = None) -> typer.Typer:
-    group = typer.Typer(name=name, help=text, rich_markup_mode=None, no_args_is_help=run is None)
+def _group(name: str, text: str, *, run: Callable[..., None] | None = None, example: str = "") -> typer.Typer:
+    """A verb with verbs below it.
+
+    Args:
+        run: what it does alone; None: it shows its help, with the example of the verb below it that is named.
+    """
+    group = typer.Typer(
+        name=name,
+        help=text,
+        epilog=_example(example or name),
+        rich_markup_mode=None,
+        no_args_is_help=run is None,
+    )
     if run is not None:
         group.callback(invoke_without_command=True, epilog=_example(name))(run)
     app.add_typer(group)
@@ -202,7 +213,7 @@ _add(app, "init", init.init)
 _add(app, "doctor", doctor.doctor)
 _add(app, "start", start.start)
 _add(app, "run", run.run)
-_plan = _group("plan", "What a plan says, before anything runs.")
+_plan = _group("plan", "What a plan says, before anything runs.", example="plan check")
 _add(_plan, "plan check", plan.check)
 _add(_plan, "plan show", plan.show)
 _add(_plan, "plan graph", plan.graph)
@@ -231,11 +242,11 @@ _add(app, "undo", control.undo)
 _add(app, "stop", control.stop)
 _add(app, "fetch", fetch.fetch)
 _add(app, "open", fetch.open_)
-_worktree = _group("worktree", "What is on the disk, what it holds, what may go.")
+_worktree = _group("worktree", "What is on the disk, what it holds, what may go.", example="worktree list")
 _add(_worktree, "worktree list", worktree.list_)
 _add(_worktree, "worktree info", worktree.info)
 _add(_worktree, "worktree prune", worktree.prune)
-_config = _group("config", "The settings in force.")
+_config = _group("config", "The settings in force.", example="config show")
 _add(_config, "config show", config.show)
 
 

@@ -19,6 +19,7 @@ from orchestrator.cli.changes import (
     ParallelOption,
     read_overrides,
 )
+from orchestrator.cli.complete import complete_planned
 from orchestrator.cli.session import Answer, Session, as_json, problem_data
 from orchestrator.cli.verb import verb
 from orchestrator.model.errors import PlanError, UsageError
@@ -86,7 +87,12 @@ def show(
     session: Session,
     plan: PlanArgument,
     task: Annotated[
-        str | None, typer.Argument(metavar="TASK", help="One task in full: its id, or the beginning of it.")
+        str | None,
+        typer.Argument(
+            metavar="TASK",
+            help="One task in full: its id, or the beginning of it.",
+            autocompletion=complete_planned,
+        ),
     ] = None,
     parallel: ParallelOption = None,
     agent: AgentOption = None,

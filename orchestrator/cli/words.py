@@ -44,6 +44,11 @@ def prose(text: str | Text, indent: int = 0, style: str = "") -> RenderableType:
     return Padding(text if isinstance(text, Text) else cell(text, style), (0, 0, 0, indent), expand=False)
 
 
+def labelled(label: str, text: str | Text, style: str = "dim") -> RenderableType:
+    """A word and what is to be said about it; the lines that follow stay under the first."""
+    return grid([[cell(label, style), text if isinstance(text, Text) else cell(text)]], indent=0)
+
+
 def told(error: str, style: str = "") -> Iterable[RenderableType]:
     """What went wrong, why, and what to do. The last is often a command to copy, so it is left in one piece."""
     for row in error.split("\n"):

@@ -37,10 +37,17 @@ TreeArgument = Annotated[
 
 
 @verb
-def list_(session: Session, plan: PlanOption = None) -> Answer:
-    """Every tree beside the repository: whose it is, what is not committed in it, why it is there."""
+def list_(
+    session: Session,
+    plan: PlanOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="Each tree in the trash too.")] = False,
+) -> Answer:
+    """Every tree beside the repository: whose it is, what is not committed in it, why it is there.
+
+    Of the trash it tells how much there is; --all, and --json, show each.
+    """
     found = [view for view in _trees(session)[0] if plan in {None, view.plan}]
-    return Answer(data={"trees": [tree_data(view) for view in found]}, page=lambda: _list(session, found))
+    return Answer(data={"trees": [tree_data(view) for view in found]}, page=lambda: _list(session, found, everything))
 
 
 @verb
@@ -93,12 +100,18 @@ def prune(
     ] = None,
     plan: PlanOption = None,
     trash: Annotated[
-        bool, typer.Option("--trash", help="Empty the trash too, whatever its age; else only what is over 7 days.")
+        bool,
+        typer.Option(
+            "--trash", help="All of the trash and of the trees to be used again; else only what is over 7 days."
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> Answer:
-    """Move trees that nobody works in to the trash, salvaged before, and delete old trash for good."""
+    """Move trees that nobody works in to the trash, salvaged before, and delete old trash for good.
+
+    Trees that only wait to be used again go like trash: nothing of anybody's is in them.
+    """
     age = None if older_than is None else _age(older_than)
     if not dry_run:
         only_for_people("worktree prune")
@@ -108,7 +121,7 @@ def prune(
         past = now - view.since if view.since else timedelta(0)
         if plan not in {None, view.plan}:
             continue
-        if view.kind is TreeKind.TRASH:
+        if view.kind is TreeKind.TRASH or (view.kind is TreeKind.SPARE and not _is_moving(view)):
             if past >= (age if age is not None else timedelta(0) if trash else TRASH_STAYS):
                 deleted.append(view)
         elif view.may_go and (age is None or past >= age):
@@ -121,10 +134,8 @@ def prune(
     }
     if not going and not deleted:
         return Answer(data=data, page=lambda: _lines("Nothing to prune."))
-    if not session.json:
-        session.say(*_plan(session, going, deleted))
     if dry_run:
-        return Answer(data=data)
+        return Answer(data=data, page=lambda: _plan(session, going, deleted))
     again = session.command_line("worktree", "prune", *_again(older_than, plan, trash), "--yes")
     if session.daemon_pid() is None:
         raise NoDaemonError(
@@ -132,6 +143,8 @@ def prune(
             why="the one that salvages and removes trees",
             fix=f"{session.command_line('start', '--detach')} && {again}",
         )
+    if not session.json:
+        session.say(*_plan(session, going, deleted))
     if not yes:
         if not session.may_ask:
             raise ConfirmationNeeded("nothing was removed", why="nobody could be asked", fix=again)
@@ -139,7 +152,9 @@ def prune(
             raise ConfirmationNeeded("nothing was removed", why="the answer was not yes", fix=again)
     data["salvage"], left = _remove(session, going, deleted)
     if left:
-        raise RefusedError(f"{len(left)} could not be removed", why="\n".join(left), fix="see `orchestrator inbox`")
+        raise RefusedError(
+            f"{len(left)} could not be removed", why="\n".join(left), fix=f"see `{session.command_line('inbox')}`"
+        )
 
     def page() -> Iterable[RenderableType]:
         from orchestrator.cli.words import counted
@@ -150,6 +165,11 @@ def prune(
         )
 
     return Answer(data=data, page=page)
+
+
+def _is_moving(view: TreeView) -> bool:
+    """Whether a tree is just being put to those that wait, or taken from them."""
+    return view.name.rpartition("/")[2].startswith(".")
 
 
 def _remove(session: Session, going: list[TreeView], deleted: list[TreeView]) -> tuple[list[str], list[str]]:
@@ -179,7 +199,9 @@ def _remove(session: Session, going: list[TreeView], deleted: list[TreeView]) ->
         gone = gone + 1 if session.daemon_pid() is None else 0
         if gone > GONE_AFTER:
             raise NoDaemonError(
-                "the daemon has ended meanwhile", why="it goes on with this when it is back", fix="orchestrator start"
+                "the daemon has ended meanwhile",
+                why="it goes on with this when it is back",
+                fix=session.command_line("start"),
             )
         if waiting:
             session.wait(EVERY_S)
@@ -199,10 +221,19 @@ def _age(text: str) -> timedelta:
 
 
 def _trees(session: Session, *, look: bool = True) -> tuple[list[TreeView], list[PlanView], list[TaskView]]:
-    reader = session.ledger()
-    plans = rows.plans(reader)
-    tasks = [task for plan in plans for task in rows.tasks(reader, plan.name)]
-    return session.sight().trees(session.place_of_trees(), plans, tasks, look=look), plans, tasks
+    plans: list[PlanView] = []
+    tasks: list[TaskView] = []
+    lost = None
+    try:
+        reader = session.ledger()
+        plans = rows.plans(reader)
+        tasks = [task for plan in plans for task in rows.tasks(reader, plan.name)]
+    except NothingError as error:
+        lost = error  # the state folder can be gone, and the trees still there
+    found = session.sight().trees(session.place_of_trees(), plans, tasks, look=look)
+    if lost is not None and not found:
+        raise lost
+    return found, plans, tasks
 
 
 def _named(session: Session, typed: str, found: list[TreeView], tasks: list[TaskView]) -> TreeView:
@@ -260,33 +291,43 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def _shown(view: TreeView) -> str:
+    return f".trash/{view.name}" if view.kind is TreeKind.TRASH else view.name
+
+
 def _dirty(view: TreeView) -> str:
     if view.dirty is None:
         return ""
     return f"{len(view.dirty)} not committed" if view.dirty else "clean"
 
 
-def _list(session: Session, found: list[TreeView]) -> Iterable[RenderableType]:
-    from orchestrator.cli.words import AMBER, age, cell, grid
+def _list(session: Session, found: list[TreeView], everything: bool) -> Iterable[RenderableType]:
+    from orchestrator.cli.words import AMBER, age, cell, counted, grid, prose
 
     if not found:
         yield cell("No trees.")
         return
     now = session.now()
+    trash = [] if everything else [view for view in found if view.kind is TreeKind.TRASH]
+    shown = [view for view in found if view not in trash]
     yield grid(
         [
             [
-                cell(f".trash/{view.name}" if view.kind is TreeKind.TRASH else view.name, "bold"),
+                cell(_shown(view), "bold"),
                 cell(view.kind.value.replace("_", " "), "dim"),
                 cell(age(view.since, now) if view.since else ""),
                 cell(size(view.size_bytes)),
                 cell(_dirty(view), AMBER if view.dirty else "dim"),
                 cell(view.kept),
             ]
-            for view in found
+            for view in shown
         ],
         indent=0,
     )
+    if trash:
+        total = size(sum(view.size_bytes for view in trash))
+        each = session.command_line("worktree", "list", "--all")
+        yield prose(f"In the trash: {counted(len(trash), 'tree')}, {total}. Each: {each}")
     if any(view.may_go for view in found):
         yield cell(f"What may go: {session.command_line('worktree', 'prune', '--dry-run')}", "dim")
 
@@ -331,7 +372,7 @@ def _plan(session: Session, going: list[TreeView], deleted: list[TreeView]) -> I
             yield cell("  What is not committed is kept as refs/orchestrator/PLAN/TASK-N.salvage-N before.", "dim")
     if deleted:
         total = size(sum(view.size_bytes for view in deleted))
-        yield cell(f"Deleted for good from the trash ({counted(len(deleted), 'tree')}, {total}):", "bold")
+        yield cell(f"To be deleted for good ({counted(len(deleted), 'tree')}, {total}):", "bold")
         yield grid(
-            [[cell(v.name), cell(age(v.since, now) if v.since else ""), cell(size(v.size_bytes))] for v in deleted]
+            [[cell(_shown(v)), cell(age(v.since, now) if v.since else ""), cell(size(v.size_bytes))] for v in deleted]
         )

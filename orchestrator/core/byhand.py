@@ -194,10 +194,10 @@ def _what_is_wrong(plan: PlanRun, attempt: Attempt, fact: WorkCollected) -> tupl
     if fact.unfinished_merge:
         return "not resolved yet: " + ", ".join(one_line(path) for path in fact.unfinished_merge), False
     if not fact.descends:
-        why = f"the branch does not contain commit {attempt.base}, which it started from; commit on top of it instead"
-        return why, False
+        base = (attempt.base or "")[:12]
+        return f"the branch does not contain commit {base}, which it started from; commit on top of it instead", False
     if task.merges is not None and not fact.merged:
-        return f"the merge of {task.merges} is gone; `git merge {task.merges}` begins it again", False
+        return f"the merge of {task.merges[:12]} is gone; `git merge {task.merges[:12]}` begins it again", False
     if fact.nested:
         listed = ", ".join(one_line(path) for path in fact.nested)
         return f"a git repository inside the tree would be lost: {listed}", False

@@ -277,8 +277,8 @@ def undo_conflict(
         title=f"taking '{task.task.id}' back conflicts with what landed later",
         context=(
             f"changed since it landed: {', '.join(paths)}; landed tasks that touched them too: {tasks}\n"
-            f"a way out: undo those first, have a new task take it back, or revert {task.landed_commit} on "
-            f"'{run.plan.target}' yourself, which is then taken in\n\n{detail}"
+            f"a way out: undo those first, have a new task take it back, or revert "
+            f"{(task.landed_commit or '')[:12]} on '{run.plan.target}' yourself, which is then taken in\n\n{detail}"
         ),
         paths=paths,
         options=(UNDO_RETRY, UNDO_DROP),

@@ -41,7 +41,8 @@ def what_is_wrong(task: TaskRun, attempt: Attempt, fact: WorkCollected) -> tuple
         return FailureKind.REFUSED, "conflict markers are left in " + ", ".join(fact.unfinished_merge)
     if not fact.descends:
         return FailureKind.REFUSED, (
-            f"its branch does not contain commit {attempt.base}, which it started from; commit on top of it instead"
+            f"its branch does not contain commit {(attempt.base or '')[:12]}, which it started from; "
+            "commit on top of it instead"
         )
     if fact.nested:
         return FailureKind.OUTSIDE_FILES, (

@@ -45,6 +45,7 @@ class Crew:
         self.adapters = adapters
         self.parallel = parallel
         self.default = defaults.agent
+        self.declared = tuple(declared)
         self.specs: dict[str, AgentSpec] = {}
         self._told: set[str] = set()  #: unknown agents that have been reported; "": that there is none at all
         self._told_of_people = False
@@ -173,12 +174,12 @@ class Crew:
             self._fitting = cache(self._fits_any)
         if spec is None and name not in self._told and not self.findings.is_broken(("agents", name)):
             ready = [adapter for adapter, needs_run in self.adapters.items() if not needs_run]
-            near = self.findings.nearest(name, [*self.specs, *ready, HUMAN])
+            near = self.findings.nearest(name, [*self.declared, *ready, HUMAN])
             self.findings.report(
                 loc,
                 "unknown_agent",
                 f"there is no agent {shown(name)}",
-                f"the agents of this plan are {', '.join(self.specs) or 'none'}",
+                f"the agents of this plan are {', '.join(self.declared) or 'none'}",
                 f"write '{near}', or declare it under `agents`" if near else f"declare it: {_EXAMPLE}",
             )
         if spec is None:

@@ -171,9 +171,9 @@ class RemoveTree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteTrash:
-    """Delete trees from the trash for good, as a person asked."""
+    """Delete trees from the trash for good, and such that wait to be used again, as a person asked."""
 
-    entries: tuple[str, ...]  #: paths relative to the trash
+    entries: tuple[str, ...]  #: paths relative to the trash, or `.spare/NAME`
     asked: int  #: where the ledger was then
 
     @property

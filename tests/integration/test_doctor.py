@@ -423,6 +423,13 @@ def test_folders_that_the_ledger_does_not_know_are_counted(repo: Path) -> None:
     assert (probe.grade, probe.said.split()[0]) == (Grade.WARN, "2")
 
 
+def test_what_is_left_when_the_state_folder_is_gone_is_counted_with_the_trash(repo: Path) -> None:
+    for name in ("auth/db-1", ".trash/auth/api-1/1", ".spare/attempt-1"):
+        (place_of(repo).worktrees / name).mkdir(parents=True)
+    probe = examined(repo)["leftovers"]
+    assert (probe.grade, probe.said.split()[0]) == (Grade.WARN, "3")
+
+
 HOLDER = """
 import socket, sys, time
 from pathlib import Path

@@ -347,6 +347,25 @@ async def test_a_tree_that_was_to_be_used_again_is_deleted_as_a_whole(desk: Desk
     assert not any(desk.user.place.trash.rglob("*"))
 
 
+async def test_a_tree_that_waits_to_be_used_again_can_be_freed_unless_it_is_being_taken(
+    desk: Desk, tmp_path: Path
+) -> None:
+    for workspace in [await desk.attempt("one"), await desk.attempt("two")]:
+        await desk.collect(workspace)
+        await desk.repository.remove(PLAN, desk.id_of(workspace), landed=True, ignore=())
+    place = desk.user.place
+    assert sorted(path.name for path in place.spares.iterdir()) == ["attempt-1", "attempt-2"]
+    (place.spares / "attempt-1").rename(place.spares / ".taken-attempt-1")
+    (place.spares / "attempt-2/tree/src").chmod(0o500)
+    (tmp_path / "outside").mkdir()
+    (place.spares / "attempt-9").symlink_to(tmp_path / "outside")
+    wanted = (".spare/attempt-9", ".spare/.taken-attempt-1", ".spare/../plan", ".spare/attempt-1", ".spare/attempt-2")
+    assert await desk.repository.delete_trash(wanted) > 0
+    assert {path.name for path in place.spares.iterdir()} == {".taken-attempt-1", "attempt-9"}
+    assert (tmp_path / "outside").is_dir()
+    assert await desk.repository.delete_trash(wanted) == 0, "it is safe to repeat"
+
+
 # ---- programs ----
 
 

@@ -20,6 +20,9 @@ from tests.unit.cli_world import Ledger, World, a_plan, a_task, an_item, run
 def world(tmp_path: Path) -> World:
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "auth.yaml").write_text("agents: {codex: {adapter: demo}}\ntasks: []\n")
+    tasks = "tasks:\n  - {id: schema, title: The tables}\n  - {id: routes}\n  - {id: 7}\n  - nothing\n"
+    (tmp_path / "plans" / "shop ü.yaml").write_text(tasks)
+    (tmp_path / "shop.yaml").write_text(tasks)
     (tmp_path / "elsewhere.yml").touch()
     (tmp_path / "notes.txt").touch()
     (tmp_path / "orchestrator.toml").write_text("[agents.claude]\nadapter = 'demo'\n")
@@ -66,6 +69,12 @@ def offered(world: World, typed: str, monkeypatch: pytest.MonkeyPatch, shell: st
         pytest.param("start --agent c", ["claude"], id="agents of the settings"),
         pytest.param("start plans/auth.yaml --agent ", ["codex", "claude", "demo"], id="agents of the plan"),
         pytest.param("plan graph plans/auth.yaml --format m", ["mermaid"], id="formats"),
+        pytest.param("plan show shop.yaml ", ["schema", "routes", "7"], id="tasks of the file"),
+        pytest.param("plan show 'plans/shop ü.yaml' r", ["routes"], id="tasks of a file with a space in its name"),
+        pytest.param("start shop.yaml --drop s", ["schema"], id="tasks of the file to leave out"),
+        pytest.param("start --drop a", ["api"], id="tasks of the present plan to leave out"),
+        pytest.param("start shop.yaml --first ", ["schema:", "routes:", "7:"], id="the first of two tasks"),
+        pytest.param("start shop.yaml --first schema:", ["schema:routes", "schema:7"], id="the second of two tasks"),
         pytest.param("logs --stream ", ["agent", "daemon", "events", "checks"], id="streams"),
         pytest.param("logs --level w", ["warning"], id="levels"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -167,11 +168,23 @@ def test_what_cannot_be_done_is_said_and_changes_nothing(
 def test_a_change_is_shown_with_what_it_moves(world: PlanWorld, capsys: pytest.CaptureFixture[str]) -> None:
     run(world, *START, terminal=True, typed=("f db api", "x web", ""))
     out = capsys.readouterr().out
-    assert "  ~ api  depends_on: none -> db\n* verdict  sequential  (was partly)\n" not in out
-    assert "  ~ api  depends_on: none -> db\n* verdict  parallel  (was partly)\n" in out
-    assert "* overlaps 0 pairs kept apart, 1 ordered  (was 1 pair kept apart, 0 ordered)\n" in out
-    assert "  - web  web\n* verdict  sequential  (was parallel)\n" in out
-    assert "  agents   one, two\n" in out
+    assert "  ~ api  depends_on: none -> db\n* verdict   sequential  (was partly)\n" not in out
+    assert "  ~ api  depends_on: none -> db\n* verdict   parallel  (was partly)\n" in out
+    assert "* overlaps  0 pairs kept apart, 1 ordered  (was 1 pair kept apart, 0 ordered)\n" in out
+    assert "  - web  web\n* verdict   sequential  (was parallel)\n" in out
+    assert "  agents    one, two\n" in out
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_word_of_the_page_or_of_a_change_is_cut_at_the_edge_of_the_screen(
+    world: PlanWorld, width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(world, *START, terminal=True, columns=width, typed=("isolation", "f db api", "p 1", "x web", "?", ""))
+    said = capsys.readouterr()
+    lines = [line for line in (said.out + said.err).splitlines() if len(line) > width]
+    # what is to be copied stays in one piece
+    assert [line for line in lines if not re.match(r"digest |  fix: |changed here: ", line)] == []
+    assert "kept apart while they run" in " ".join(said.out.split())
 
 
 def test_the_answer_no_tells_how_to_come_back_with_every_change(

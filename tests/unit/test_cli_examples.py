@@ -46,6 +46,15 @@ def test_the_help_of_every_verb_has_an_example_that_it_takes(words: str) -> None
     assert not context.args
 
 
+@pytest.mark.parametrize(
+    "group", [n for n, c in typer.main.get_command(app).commands.items() if hasattr(c, "commands")]
+)
+def test_the_help_of_every_group_has_an_example_from_it(group: str) -> None:
+    epilog = typer.main.get_command(app).commands[group].epilog  # type: ignore[attr-defined]
+    assert epilog, f"`{group} --help` has no example"
+    assert parse(epilog.partition(": ")[2]).command_path.split()[1] == group
+
+
 def test_every_verb_stands_on_the_first_page_of_the_help() -> None:
     assert {words for _, group in HELP for words, _, _ in group} == set(commands())
 

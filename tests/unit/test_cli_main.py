@@ -28,8 +28,9 @@ from orchestrator.model.errors import (
     SettingsError,
     UsageError,
 )
+from orchestrator.model.run import TaskState
 from orchestrator.wire import CONTRACT as THE_CONTRACT
-from tests.unit.cli_world import Ledger, World, a_plan, a_task, run
+from tests.unit.cli_world import NOW, Ledger, World, a_plan, a_task, an_item, run
 
 
 @pytest.fixture
@@ -333,3 +334,32 @@ def test_on_a_real_terminal_the_board_is_drawn_in_place(tmp_path: Path) -> None:
     assert "Ctrl-C leaves this view" in text
     assert b"\x1b[1A" in said, "drawn again in the same place"
     assert "auth is finished and published: 1 of 1 tasks landed" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(("pause",), "resume", id="pause"),
+        pytest.param(("cancel",), "cancel --all", id="cancel"),
+        pytest.param(("publish",), "status", id="publish"),
+        pytest.param(("undo", "api"), "status api", id="undo"),
+        pytest.param(("stop",), "stop --now", id="stop"),
+        pytest.param(("answer", "i9", "retry"), "inbox", id="what is answered"),
+        pytest.param(("conflicts", "open", "api"), "status", id="no conflict"),
+    ],
+)
+def test_who_typed_orch_is_told_to_type_orch(
+    tmp_path: Path,
+    words: tuple[str, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/orch"])
+    answered = an_item("i9", answer="retry", answered_at=NOW)
+    ledger = Ledger(plans=[a_plan()], tasks=[a_task("api", TaskState.LANDED)], items=[answered])
+    run(World(tmp_path, ledger), *words, wait=lambda seconds: None)
+    printed = capsys.readouterr()
+    text = printed.out + printed.err
+    assert f"orch -C {tmp_path} {said}" in text
+    assert "orchestrator " not in text

@@ -237,6 +237,25 @@ def test_events_prints_one_line_each(world: World, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "seqs"),
     [
+        pytest.param([], ["1", "2", "3"], id="all"),
+        pytest.param(["-n", "1"], ["3"], id="the last that a person sees"),
+        pytest.param(["--type", "reports_read"], ["4"], id="asked for by name"),
+    ],
+)
+def test_what_only_the_daemon_needs_is_told_to_programs_and_to_who_asks_for_it(
+    world: World, arguments: list[str], seqs: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.stored.append(an_event(4, "reports_read", "api", run_id="api-1.agent"))
+    assert run(world, "events", *arguments) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == seqs
+    assert run(world, "events", "--json") == 0
+    assert [event["seq"] for event in data_of(capsys)["events"]] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seqs"),
+    [
         pytest.param([], [1, 2, 3], id="all"),
         pytest.param(["--after-seq", "1"], [2, 3], id="after"),
         pytest.param(["-n", "1"], [3], id="last"),

@@ -407,6 +407,27 @@ def test_prune_asks_for_just_what_may_go(
 
 
 @pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        pytest.param((), [".spare/check-1"], id="only those that waited for long"),
+        pytest.param(("--trash",), [".spare/attempt-1", ".spare/check-1"], id="all of them"),
+        pytest.param(("--older-than", "2h"), [".spare/check-1"], id="by age"),
+        pytest.param(("--trash", "--plan", "auth"), [], id="none, for they are of no plan"),
+    ],
+)
+def test_trees_that_wait_to_be_used_again_go_like_trash_and_never_one_that_is_being_taken(
+    world: Seeing, words: tuple[str, ...], names: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ages = {".spare/attempt-1": timedelta(hours=1), ".spare/check-1": timedelta(days=8), ".spare/.taken-check-2": None}
+    world.found = [
+        a_tree(name, TreeKind.SPARE, plan=None, task=None, may_go=False, since=NOW - past if past else None)
+        for name, past in ages.items()
+    ]
+    assert run(world, "worktree", "prune", *words, "--dry-run", "--json") == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["data"]["trash"]] == names
+
+
+@pytest.mark.parametrize(
     ("words", "terminal", "typed", "code"),
     [
         pytest.param(("--dry-run",), False, (), 0, id="only shown"),
@@ -436,8 +457,13 @@ def test_nothing_is_pruned_without_a_yes(
 def test_prune_needs_a_daemon_and_says_how_to_get_one(full: Seeing, capsys: pytest.CaptureFixture[str]) -> None:
     full.pid = None
     assert run(full, "worktree", "prune", "--yes") == 3
-    assert "start --detach" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "start --detach" in printed.err
+    assert printed.out == "", "nothing is announced that cannot be done"
     assert run(full, "worktree", "prune", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "To be deleted for good (1 tree" in said
+    assert "Deleted for good" not in said
 
 
 def test_what_could_not_be_removed_is_told(full: Seeing, ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
@@ -454,6 +480,14 @@ def test_list_and_info_say_whose_a_tree_is(full: Seeing, capsys: pytest.CaptureF
     assert "claude works in it" in said
     assert "unknown" in said
     assert "1.2 MB" in said
+    assert "In the trash: 2 trees, 2.5 MB." in said
+    assert "auth/api-0" not in said
+    assert run(full, "worktree", "list", "--all") == 0
+    said = capsys.readouterr().out
+    assert ".trash/auth/api-0/1" in said
+    assert "In the trash:" not in said
+    assert run(full, "worktree", "list", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["data"]["trees"]) == len(full.found)
     for name in ("api", "auth/api-1", "/w/auth/api-1"):
         assert run(full, "worktree", "info", name) == 0
         said = capsys.readouterr().out
@@ -463,6 +497,18 @@ def test_list_and_info_say_whose_a_tree_is(full: Seeing, capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["data"]["holds"] is None
     assert run(full, "worktree", "info", "done") == 7
     assert run(full, "worktree", "info", "nosuch") == 2
+
+
+def test_trees_are_shown_when_the_ledger_is_gone(full: Seeing, capsys: pytest.CaptureFixture[str]) -> None:
+    full.ledger = None
+    full.pid = None
+    assert run(full, "worktree", "list") == 0
+    said = capsys.readouterr().out
+    assert "mine" in said
+    assert "In the trash: 2 trees" in said
+    assert run(full, "worktree", "prune", "--yes") == 3
+    full.found = []
+    assert run(full, "worktree", "list") == 7
 
 
 @pytest.mark.parametrize(("count", "said"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (45_000_000, "45 MB")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -118,6 +119,14 @@ def test_the_plan_that_is_shown_without_being_named(known: list[object], chosen:
 def test_without_any_plan_there_is_nothing_to_show() -> None:
     with pytest.raises(NothingError):
         rows.chosen_plan([])
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "said"), [("agent", "agent", "agent asked for (r)"), ("check", "unit", "check unit asked for (r)")]
+)
+def test_a_run_is_called_by_its_kind_and_its_name_once(kind: str, name: str, said: str) -> None:
+    event = replace(an_event(1, "run_requested"), data={"kind": kind, "name": name, "run_id": "r"})
+    assert event_words(event) == said
 
 
 def test_every_event_has_words_of_its_own() -> None:

@@ -132,6 +132,13 @@ def test_a_flag_that_cannot_be_followed_is_refused(flags: dict[str, Any], code: 
     assert all((problem.message, problem.why, problem.fix))
 
 
+def test_an_agent_for_everything_that_is_not_there_names_those_the_plan_declares() -> None:
+    problem = resolved(PLAN, agent="twoo").problems[0]
+    assert problem.code == "unknown_agent"
+    assert problem.why == "the agents of this plan are one, two"
+    assert "write 'two'" in problem.fix
+
+
 def test_an_agent_by_flag_that_does_not_fit_is_a_warning() -> None:
     result = resolved(PLAN.replace("id: web,", "id: web, needs: [sql], agent: two,"), agents={"web": "one"})
     assert [(problem.code, problem.warning) for problem in result.problems] == [("agent_does_not_fit", True)]
