@@ -48,14 +48,28 @@ def bare(session: Session) -> Answer:
 
 def _steps_now(session: Session) -> list[Step]:
     reader = session.ledger()
-    plan = rows.chosen_plan(rows.plans(reader), None)
-    return next_steps(
+    known = rows.plans(reader)
+    plan = rows.chosen_plan(known, None)
+    steps = next_steps(
         session,
         plan,
         rows.tasks(reader, plan.name),
         rows.items(reader),
         daemon_running=session.daemon_pid() is not None,
     )[:MOST_STEPS]
+    return [*steps, *_left_behind(session, plan, known)[:MOST_STEPS]]
+
+
+def _left_behind(session: Session, present: PlanView, known: Sequence[PlanView]) -> list[Step]:
+    """What other plans have landed and never published, which nobody would come back to otherwise."""
+    when = "" if rows.is_over(present) else f", when '{present.name}' is over"
+    return [
+        (
+            session.command_line("publish", "--plan", plan.name),
+            f"what '{plan.name}' has landed is not on {plan.target} yet{when}",
+        )
+        for plan in rows.left_behind(known, beside=present.name)
+    ]
 
 
 def next_steps(

@@ -101,8 +101,17 @@ def is_over(plan: PlanView) -> bool:
     return plan.state in PLAN_OVER
 
 
+def left_behind(known: Iterable[PlanView], beside: str = "") -> list[PlanView]:
+    """Plans that are over and have landed something that their target does not have, but for the one named."""
+    return [
+        plan
+        for plan in known
+        if plan.unpublished and is_over(plan) and plan.state is not PlanPhase.CANCELLED and plan.name != beside
+    ]
+
+
 def chosen_plan(known: Sequence[PlanView], name: str | None = None) -> PlanView:
-    """The plan of that name, or else the one that is worked on, or else the newest unfinished, or else the newest.
+    """The plan of that name, or else the one that is worked on, or the newest unfinished, or the newest.
 
     Raises: NothingError when there is none at all; UsageError when none has that name.
     """
@@ -116,7 +125,8 @@ def chosen_plan(known: Sequence[PlanView], name: str | None = None) -> PlanView:
         return unique(name, {plan.name: plan for plan in known}, "plan")
     unfinished = [plan for plan in known if not is_over(plan)]
     working = [plan for plan in unfinished if plan.current]
-    return (working or unfinished or list(known))[0]
+    last = [plan for plan in known if plan.current]
+    return (working or unfinished or last or list(known))[0]
 
 
 def chosen_task(known: Iterable[TaskView], typed: str) -> TaskView:

@@ -82,7 +82,7 @@ def fact_of(action: Action) -> PersonRequest:
         case "prune":
             return PruneAsked(owners=tuple(action.owners), trash=tuple(action.trash), by=action.by)
         case "publish":
-            return PublishAsked(by=action.by)
+            return PublishAsked(by=action.by, plan_id=plan)
         case "undo":
             if not action.task:
                 raise UsageError("`undo` needs a task", fix="`orchestrator undo TASK`")

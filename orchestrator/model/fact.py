@@ -93,6 +93,7 @@ class PruneAsked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishAsked:
     by: str
+    plan_id: PlanId | None = None  #: None: the one that is worked on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -214,6 +214,43 @@ def test_bare_command_is_status(world: World, capsys: pytest.CaptureFixture[str]
     assert "1 completed / 5 total" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (PlanPhase.PUBLISHED, "publish --plan old  what 'old' has landed is not on main yet"),
+        (PlanPhase.RUNNING, "publish --plan old  what 'old' has landed is not on main yet, when 'auth' is over"),
+    ],
+)
+def test_bare_command_names_a_plan_that_was_never_published(
+    world: World, state: PlanPhase, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.items = []
+    world.ledger.plans = [a_plan(state=state), a_plan("old", PlanPhase.FINISHED, unpublished=True, current=False)]
+    run(world)
+    assert any(row.endswith(said) for row in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize(("current", "command"), [(True, "publish"), (False, "publish --plan old")])
+def test_report_names_the_plan_in_its_commands_when_another_one_is_worked_on(
+    world: World, current: bool, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    old = a_plan("old", PlanPhase.FINISHED, unpublished=True, current=current)
+    world.ledger.plans, world.ledger.items = [a_plan(state=PlanPhase.PUBLISHED), old], []
+    run(world, "report", "--plan", "old", "--json")
+    assert data_of(capsys)["next"][-1]["command"].endswith(command)
+
+
+def test_where_all_plans_are_over_the_one_that_was_taken_up_is_shown(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.plans = [a_plan("new", PlanPhase.PUBLISHED, current=False), a_plan("old", PlanPhase.PUBLISHED)]
+    run(world, "status", "--json")
+    assert data_of(capsys)["plan"] == "old"
+
+
 def test_bare_command_says_what_to_do_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "auth.yaml").write_text("tasks: []")
