@@ -175,7 +175,8 @@ def next_steps(
         steps.append((session.command_line("retry", task.id, *named), f"try {task.id} again"))
     if plan.unpublished and plan.state is not PlanPhase.CANCELLED and (over or plan.publish == "manual"):
         steps.append((f"git log --first-parent {plan.target}..{short_branch(plan)}", "see what has landed"))
-        steps.append((session.command_line("publish", *named), f"move {plan.target} to what has landed"))
+        if not rows.is_resolving(plan, tasks, items):
+            steps.append((session.command_line("publish", *named), f"move {plan.target} to what has landed"))
     elif plan.published:
         steps.append((f"git log --first-parent {plan.target}", "see what came in"))
     if plan.state is PlanPhase.RUNNING and daemon_running:

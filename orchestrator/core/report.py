@@ -157,6 +157,7 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
         tries=last_try(task),
         lane_since=task.lane_since or task.since,
         overdue_at=task.overdue_at,
+        merges=task.merges,
     )
 
 

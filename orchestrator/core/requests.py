@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.core import byhand, gate, publish, undo
+from orchestrator.core import byhand, escalation, gate, publish, undo
 from orchestrator.core.attempts import stop_attempt
 from orchestrator.core.draft import Draft
 from orchestrator.core.revise import revise
@@ -30,6 +30,7 @@ from orchestrator.model.fact import (
     UndoAsked,
 )
 from orchestrator.model.ids import AttemptId, PlanId, TaskId
+from orchestrator.model.item import ItemKind
 from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, State, TaskState
 
 
@@ -200,11 +201,32 @@ def publish_now(draft: Draft, fact: PublishAsked) -> None:
             fix=f"what has landed is on branch orchestrator/{plan.id}: `git merge orchestrator/{plan.id}`",
         )
     byhand.refuse_while_taken(draft, plan)
+    if fact.target is not None and fact.target == plan.sync_held:
+        _refuse_the_same_conflict(draft.state, plan)
     for item in draft.state.open_items():
         if item.plan_id == plan.id and item.task_id is None and item.trigger != "effect":
             draft.record(ItemWithdrawn(plan_id=plan.id, task_id=None, item_id=item.id, reason="published by hand"))
     publish.release_sync(draft, plan)
     draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
+
+
+def _refuse_the_same_conflict(state: State, plan: PlanRun) -> None:
+    """Raises: RefusedError while the target is where it was when a conflict with it was found, and that is open."""
+    target = plan.plan.target
+    for item in escalation.plan_items(state, plan.id, ItemKind.CONFLICT):
+        raise RefusedError(
+            f"'{target}' conflicts with what has landed, and {item.id} asks what to do about it",
+            why=f"'{target}' has not moved since",
+            fix=f"`orchestrator inbox show {item.id}` shows both sides; `orchestrator conflicts open {item.id}` "
+            "makes a tree to resolve it in",
+        )
+    for task_id, task in plan.tasks.items():
+        if task.merges == plan.sync_held and task.state not in OVER:
+            raise RefusedError(
+                f"'{target}' conflicts with what has landed, and '{task_id}' is resolving that",
+                why=f"'{target}' has not moved since",
+                fix=f"ask again when '{task_id}' has landed",
+            )
 
 
 def take_back(draft: Draft, fact: UndoAsked) -> None:

@@ -94,6 +94,7 @@ class PruneAsked:
 class PublishAsked:
     by: str
     plan_id: PlanId | None = None  #: None: the one that is worked on
+    target: Commit | None = None  #: where the target is just now; None: not looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
