@@ -76,6 +76,8 @@ def note(task: TaskView, now: datetime) -> Text:
     if task.state in {TaskState.FAILED, TaskState.CANCELLED, TaskState.ESCALATED} and task.reason:
         said.append(cell(task.reason))
     if task.state is TaskState.LANDED:
+        if task.undo:
+            said.append(cell(f"undo: {task.undo}", AMBER))
         said.append(cell(short(task.landed_commit) or "nothing had to be changed", "dim"))
     return Text("; ").join(said)
 

@@ -88,6 +88,8 @@ def entry(task: TaskView, now: datetime) -> Entry:
             words = (f"{attempt_word(task)} {stay}".lstrip(), stay)
         case TaskState.FAILED:
             words = ("failed",)
+        case TaskState.LANDED if task.undo:
+            words, always = (f"undo: {task.undo}", f"undo {task.undo}"), ("undo",)
         case TaskState.LANDED if task.landed_commit is None:
             words = ("no change",)
     return Entry(
@@ -103,10 +105,11 @@ def attempt_word(task: TaskView) -> str:
 
 
 def in_order(lane: Lane, tasks: Sequence[TaskView]) -> list[TaskView]:
-    """The tasks of a lane: what landed last comes first, what is late before what is not, else as in the plan."""
+    """The tasks of a lane: what is being undone, landed last or is late comes first, else as in the plan."""
     inside = [task for task in tasks if task.lane is lane]
     if lane is Lane.DONE:
-        return sorted(inside, key=lambda task: task.since, reverse=True)
+        newest = sorted(inside, key=lambda task: task.since, reverse=True)
+        return sorted(newest, key=lambda task: not task.undo)
     return sorted(inside, key=lambda task: task.overdue_at is None)
 
 

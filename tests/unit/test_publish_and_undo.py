@@ -697,6 +697,50 @@ def test_what_is_missing_is_asked_anew_after_an_undo() -> None:
     assert world.target == world.plan_run.tip
 
 
+@pytest.mark.parametrize("mode", [EACH, END, MANUAL])
+@pytest.mark.parametrize("refused_again", [False, True])
+def test_what_was_refused_is_tried_or_asked_anew_when_a_task_was_undone(mode: PublishMode, refused_again: bool) -> None:
+    world = chain(mode)
+    world.refuse_publish = ["first"]
+    world.run()
+    if mode is MANUAL:
+        world.give(PublishAsked(by="me"))
+        world.run()
+    [item] = world.inbox()
+    world.refuse_publish = ["second"] if refused_again else []
+    undo(world, "t2").run()
+    assert world.state.items[item.id].withdrawn == "'t2' was undone, so there is another commit to publish"
+    if mode is END:  # one task is missing now, so a person decides
+        assert [now.kind for now in world.inbox()] == [ItemKind.INCOMPLETE]
+    elif mode is EACH and refused_again:
+        assert [(now.kind, now.context.split("\n")[0]) for now in world.inbox()] == [
+            (ItemKind.PUBLISH_REFUSED, "second")
+        ]
+    else:
+        assert world.inbox() == ()
+    assert (world.target == world.plan_run.tip) is (mode is EACH and not refused_again)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"), [(False, "at the gate"), (True, "held")], ids=["at the gate", "it conflicts"]
+)
+def test_an_undo_under_way_is_part_of_what_is_shown_of_its_task(held: bool, said: str) -> None:
+    world = chain(MANUAL).run()
+    if held:
+        world.conflicts["undo t2"] = [("src/t2.py",)]
+    else:
+        world.hold = lambda effect: isinstance(effect, BuildCandidate)
+    before = world.state
+    undo(world, "t2").run()
+    view = task_view(world.state, world.plan_run, world.task("t2"), 0)
+    assert view.undo == said
+    touched = set(touched_tasks(before.plans[world.plan.name], world.plan_run, before, world.state))
+    assert "t2" in touched
+    if not held:
+        world.release_held().run()
+        assert task_view(world.state, world.plan_run, world.task("t2"), 0).undo == ""
+
+
 # ---- a plan that is over, when another one has run since ----
 
 
