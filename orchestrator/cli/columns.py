@@ -10,6 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from orchestrator.cli.words import AMBER, age, safe
+from orchestrator.model.plan import HUMAN
 from orchestrator.model.run import Lane, TaskState
 from orchestrator.model.view import TaskView
 
@@ -98,7 +99,9 @@ def entry(task: TaskView, now: datetime) -> Entry:
 
 
 def attempt_word(task: TaskView) -> str:
-    """`attempt 2/4`; empty for a first one."""
+    """`attempt 2/4`; empty for a first one, and a person's is not counted."""
+    if task.agent == HUMAN:
+        return "by hand" if task.attempts else ""
     if task.attempts < 2:
         return ""
     return f"attempt {task.attempts}/{task.tries}" if task.attempts <= task.tries else f"attempt {task.attempts}"

@@ -120,6 +120,7 @@ class TreeView:
     kept: str = ""  #: why it is there
     may_go: bool = False  #: whether `worktree prune` offers it
     salvage: tuple[str, ...] = ()
+    head: str | None = None  #: the commit that was taken of it, which holds what was not committed then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,6 +209,9 @@ def test_a_command_in_an_error_is_left_in_one_piece(world: World, capsys: pytest
         pytest.param(
             a_task("a", TaskState.RUNNING, attempts=9, tries=3), "a (claude) attempt 9 12m", id="of a later run"
         ),
+        pytest.param(
+            a_task("a", TaskState.RUNNING, attempts=2, tries=5, agent="human"), "a (human) by hand 12m", id="a person's"
+        ),
         pytest.param(a_task("a", TaskState.RUNNING, overdue_at=NOW), "a (claude) 12m!", id="too long"),
         pytest.param(
             a_task("a", TaskState.RUNNING, lane=Lane.BLOCKED, item="i3"), "a (claude) asks i3", id="agent asks"
