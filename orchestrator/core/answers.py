@@ -45,7 +45,7 @@ def answer(draft: Draft, fact: AnswerGiven) -> None:
         listed = ", ".join(f"'{c.id}'" for c in item.options) or "words: --text '...'"
         raise UsageError(f"'{fact.choice}' is not an answer to item '{item.id}'", why="", fix=f"answer with {listed}")
     plan = draft.plan(item.plan_id)
-    if fact.choice != "leave" and plan.phase in PLAN_OVER:
+    if fact.choice != "leave" and plan.phase in PLAN_OVER and not item.is_note:
         take_up(draft, plan.id, fact.by)  # what the answer leads to is done for the plan that is worked on
     if fact.choice == byhand.BY_HAND:
         _by_hand(draft, plan, item, fact)

@@ -36,6 +36,7 @@ from orchestrator.model.fact import (
     CandidateFailed,
     DaemonStarted,
     EffectFailed,
+    HandInAsked,
     LandingRefused,
     PauseAsked,
     PublishAsked,
@@ -823,6 +824,35 @@ def test_an_item_of_an_earlier_plan_is_answered_and_leads_on() -> None:
     world.answer_item("retry")
     of_first(world).run()
     assert world.target == world.plan_run.published == world.plan_run.tip
+
+
+@pytest.mark.parametrize("answer", ["send_back", "by_hand"])
+@pytest.mark.parametrize("at_work", [False, True], ids=["all are over", "another is at work"])
+def test_a_conflict_of_an_earlier_plan_with_its_target_is_resolved_when_no_other_is_at_work(
+    answer: str, at_work: bool
+) -> None:
+    world = of_first(two_plans())
+    world.target = Commit("target-1")
+    world.conflicts[None] = [("src/one.py",)]
+    world.give(PublishAsked(by="me", plan_id=PlanId("first")))
+    world.run()
+    [item] = world.inbox()
+    world.plan = a_plan(a_task("third"), name=PlanId("third"), publish=MANUAL)
+    world.scripts["third"] = [Script(hangs=at_work)]
+    world.submit(world.plan)
+    world.conflicts[None] = []
+    world.run()
+    if at_work:
+        with pytest.raises(RefusedError, match="'first' is not the one that is worked on"):
+            world.answer_item(answer, item=item.id)
+        return
+    world.answer_item(answer, item=item.id)
+    of_first(world).run()
+    if answer == "by_hand":
+        world.give(HandInAsked(item_id=item.id, by="me"))
+        world.run()
+    assert world.state.current == "first"
+    assert world.states()["sync-target-1"] is TaskState.LANDED
 
 
 def test_taking_a_plan_up_shows_in_the_rows_of_both() -> None:
