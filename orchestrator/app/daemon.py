@@ -155,6 +155,7 @@ async def _live(
             place=place,
             assess=lambda message: confirmed(place, message, repository),
             open_reader=lambda: SqliteReader(place.ledger),
+            target_of=repository.target_commit,
             leave=daemon.leave,
         )
         started = DaemonStarted(

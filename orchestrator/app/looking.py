@@ -52,7 +52,7 @@ def trees(place: Place, plans: Sequence[PlanView], tasks: Sequence[TaskView], *,
             view = replace(view, size_bytes=disk.size_of(place, folder))
             if view.kind in {TreeKind.ATTEMPT, TreeKind.BY_HAND}:
                 prepared = known[view.plan].prepared if view.plan in known else ()
-                view = replace(view, dirty=disk.uncommitted(repositories, view.name, prepared))
+                view = replace(view, dirty=disk.uncommitted(repositories, view.name, prepared, view.head))
         found.append(view)
     return found
 
@@ -87,6 +87,7 @@ def _tree(
             kept=kept,
             may_go=may_go,
             salvage=attempt.salvage,
+            head=attempt.head,
         )
     if folder.made_by_us and plan in plans and tree.startswith("~"):
         at_gate = plans[plan].gating is not None
@@ -103,7 +104,7 @@ def tree_holds(place: Place, view: TreeView, prepared: Sequence[str]) -> TreeHol
     from orchestrator.backends.peek import peeking
 
     with peeking(_repositories(place), view.name, ignore=prepared) as peek:
-        return peek.holds(view.plan or "", view.salvage)
+        return peek.holds(view.plan or "", view.salvage, view.head)
 
 
 # ---- changes ----
@@ -152,8 +153,8 @@ def fetch_branch(place: Place, attempt: AttemptView, branch: str) -> Fetched:
     """The work of an attempt as a branch of the user's; what a live one has committed so far."""
     from orchestrator.backends.fetching import fetch
 
-    live = attempt.state is not AttemptState.ENDED
-    return fetch(_repositories(place), attempt.id, branch, live=live, base=attempt.base)
+    at_work = attempt.agent if attempt.state is not AttemptState.ENDED else None
+    return fetch(_repositories(place), attempt.id, branch, agent=at_work, base=attempt.base)
 
 
 # ---- programs of the person ----

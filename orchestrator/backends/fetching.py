@@ -12,6 +12,7 @@ from orchestrator.backends.mirror import bring_to_users, checkouts_of
 from orchestrator.backends.workspaces import marker
 from orchestrator.model.errors import NothingError, RefusedError, RepositoryError, UsageError
 from orchestrator.model.ids import Commit
+from orchestrator.model.plan import HUMAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +22,13 @@ class Fetched:
     before: Commit | None  #: where the branch was; None: it is new
 
 
-def fetch(repositories: Repositories, attempt: str, branch: str, *, live: bool, base: str | None) -> Fetched:
+def fetch(repositories: Repositories, attempt: str, branch: str, *, agent: str | None, base: str | None) -> Fetched:
     """Put a branch at what an attempt has committed.
 
     Needs no daemon: the user's references are moved by compare-and-swap, and `repo.git` only gains objects.
 
     Args:
-        live: its agent still runs, so its own repository is asked; else what was kept of it.
+        agent: who is at work in it, so that its own repository is asked; None: it has ended, and what was kept counts.
     """
     users, name = repositories.users, f"refs/heads/{branch}"
     if users.ask("check-ref-format", name).status != 0 or branch.startswith("-"):
@@ -38,10 +39,12 @@ def fetch(repositories: Repositories, attempt: str, branch: str, *, live: bool, 
             why="branches below orchestrator/ are moved by the daemon",
             fix="give another one: --branch NAME",
         )
-    commit = _committed(repositories, attempt) if live else _kept(repositories, attempt)
-    if live and commit == base:
+    commit = _committed(repositories, attempt) if agent is not None else _kept(repositories, attempt)
+    if agent is not None and commit == base:
         raise NothingError(
-            f"{attempt} has committed nothing yet", why="its agent is still at work", fix="look at `orchestrator diff`"
+            f"{attempt} has committed nothing yet",
+            why="a person resolves a conflict in its tree" if agent == HUMAN else f"{agent} is still at work",
+            fix=f"`orchestrator diff {attempt.partition('/')[2].rpartition('-')[0]}` shows what is not committed",
         )
     bring_to_users(repositories, commit)
     present = users.reference(name)

@@ -53,12 +53,19 @@ class Peek:
         index.unlink(missing_ok=True)
         return snapshot(self.git, self.tree, parent, self.ignore, index, self.git_dir.parent)
 
-    def uncommitted(self, found: Snapshot) -> tuple[str, ...]:
-        """Paths that differ from HEAD."""
-        listing = self.git.run("diff-tree", "-r", "--no-renames", "--name-only", "-z", str(self.head), found.tree)
-        return tuple(shown(path) for path in paths_of(listing.out))
+    def uncommitted(self, found: Snapshot, taken: str | None = None) -> tuple[str, ...]:
+        """Paths that differ from HEAD, and from the commit that was taken of it, which HEAD does not follow."""
+        differing = self._differing(str(self.head), found)
+        if differing and taken is not None and taken != self.head and self.has(taken):
+            unkept = set(self._differing(taken, found))
+            differing = [path for path in differing if path in unkept]
+        return tuple(shown(path) for path in differing)
 
-    def holds(self, plan: str, salvage: Sequence[str]) -> TreeHolds:
+    def _differing(self, commit: str, found: Snapshot) -> list[str]:
+        listing = self.git.run("diff-tree", "-r", "--no-renames", "--name-only", "-z", commit, found.tree)
+        return list(paths_of(listing.out))
+
+    def holds(self, plan: str, salvage: Sequence[str], taken: str | None = None) -> TreeHolds:
         """What would have to be kept of it."""
         found = self.as_it_is()
         landed = [f"refs/orchestrator/plans/{plan}", "--branches"]
@@ -73,7 +80,7 @@ class Peek:
         others = [one for one in self.left.others if one != self.left.head and one not in in_stash and self.has(one)]
         unkept = [one for one in others if self.git.ask("rev-list", "-1", one, "--not", "--all").out]
         return TreeHolds(
-            uncommitted=self.uncommitted(found),
+            uncommitted=self.uncommitted(found, taken),
             commits=tuple(commits.splitlines()),
             stashes=stashes,
             branches=len(unkept),

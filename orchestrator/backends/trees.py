@@ -63,11 +63,13 @@ def changed_at(path: Path) -> datetime | None:
         return None
 
 
-def uncommitted(repositories: Repositories, name: str, ignore: tuple[str, ...]) -> tuple[str, ...] | None:
-    """Paths that are not committed in a tree of ours; None when that cannot be found out."""
+def uncommitted(
+    repositories: Repositories, name: str, ignore: tuple[str, ...], taken: str | None = None
+) -> tuple[str, ...] | None:
+    """Paths that are not committed in a tree of ours, nor in what was taken of it; None: that cannot be found out."""
     try:
         with peeking(repositories, name, ignore=ignore) as peek:
-            return peek.uncommitted(peek.as_it_is())
+            return peek.uncommitted(peek.as_it_is(), taken)
     except OrchestratorError:
         return None
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import rows
+from orchestrator.cli.conflicts import called
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.status import plan_files, status_answer
 from orchestrator.model.errors import NothingError, RepositoryError
@@ -48,26 +50,52 @@ def bare(session: Session) -> Answer:
 
 def _steps_now(session: Session) -> list[Step]:
     reader = session.ledger()
-    plan = rows.chosen_plan(rows.plans(reader), None)
-    return next_steps(
+    known = rows.plans(reader)
+    plan = rows.chosen_plan(known, None)
+    steps = next_steps(
         session,
         plan,
         rows.tasks(reader, plan.name),
         rows.items(reader),
+        ran={one.name for one in known},
         daemon_running=session.daemon_pid() is not None,
     )[:MOST_STEPS]
+    return [*steps, *_left_behind(session, plan, known)[:MOST_STEPS]]
+
+
+def _left_behind(session: Session, present: PlanView, known: Sequence[PlanView]) -> list[Step]:
+    """What other plans have landed and never published, which nobody would come back to otherwise."""
+    when = "" if rows.is_over(present) else f", when '{present.name}' is over"
+    return [
+        (
+            session.command_line("publish", "--plan", plan.name),
+            f"what '{plan.name}' has landed is not on {plan.target} yet{when}",
+        )
+        for plan in rows.left_behind(known, beside=present.name)
+    ]
 
 
 def next_steps(
-    session: Session, plan: PlanView, tasks: Sequence[TaskView], items: Sequence[Item], *, daemon_running: bool
+    session: Session,
+    plan: PlanView,
+    tasks: Sequence[TaskView],
+    items: Sequence[Item],
+    *,
+    ran: AbstractSet[str] = frozenset(),
+    daemon_running: bool,
 ) -> list[Step]:
-    """What makes sense now, the most pressing first."""
+    """What makes sense now, the most pressing first. `ran` are the names of all plans that the ledger knows."""
     over = rows.is_over(plan)
     steps: list[Step] = []
     if not over and not daemon_running:
         steps.append((session.command_line("start"), "no daemon runs: go on where it was"))
-    if items:
+    if any(not item.is_note and item.by_hand is None for item in items):
         steps.append((session.command_line("inbox"), "see what waits for you, and answer"))
+    for item in (item for item in items if item.by_hand is not None):
+        where = f"in {item.worktree}" if item.worktree else "in its tree"
+        steps.append((session.command_line("conflicts", "done", called(item)), f"when you have resolved it {where}"))
+    if items and all(item.is_note for item in items):
+        steps.append((session.command_line("inbox"), "read what you are told; nothing waits for an answer"))
     if plan.state is PlanPhase.PAUSED and daemon_running:
         steps.append((session.command_line("resume"), "start tasks again"))
     if any(task.failed for task in tasks):
@@ -77,13 +105,14 @@ def next_steps(
         and plan.tip != plan.published
         and (over or plan.publish == "manual")
         and any(task.state is TaskState.LANDED and task.landed_commit for task in tasks)
+        and not rows.is_resolving(plan, tasks, items)
     ):
         steps.append((session.command_line("publish"), f"move {plan.target} to what has landed"))
     if not steps and not over:
         steps.append((session.command_line("start"), "follow it"))
     if not steps:
         steps.append((session.command_line("report"), "what came of it"))
-        others = [file for file in plan_files(session) if Path(file).stem.lower() != plan.name]
+        others = [file for file in plan_files(session) if Path(file).stem.lower() not in {plan.name, *ran}]
         if others:
             steps.append((session.command_line("start", others[0]), "the next plan"))
     return steps

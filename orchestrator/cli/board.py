@@ -13,6 +13,7 @@ from orchestrator.cli import rows
 from orchestrator.cli.columns import LANE_STYLES, attempt_word, in_order, lane_columns, lane_word, shortened
 from orchestrator.cli.words import AMBER, age, aligned, bar, cell, counted, grid, line, short
 from orchestrator.model.item import Item
+from orchestrator.model.plan import HUMAN
 from orchestrator.model.run import Lane, PlanPhase, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView, Totals
 
@@ -76,6 +77,8 @@ def note(task: TaskView, now: datetime) -> Text:
     if task.state in {TaskState.FAILED, TaskState.CANCELLED, TaskState.ESCALATED} and task.reason:
         said.append(cell(task.reason))
     if task.state is TaskState.LANDED:
+        if task.undo:
+            said.append(cell(f"undo: {task.undo}", AMBER))
         said.append(cell(short(task.landed_commit) or "nothing had to be changed", "dim"))
     return Text("; ").join(said)
 
@@ -96,7 +99,7 @@ def task_cells(task: TaskView, now: datetime, width: int | None = None, *, fine:
 
 
 def last_style(task: TaskView) -> str:
-    return AMBER if task.attempts > 1 else ""
+    return AMBER if task.attempts > 1 and task.agent != HUMAN else ""
 
 
 def head(plan: PlanView, totals: Totals, daemon_pid: int | None, program: str, *, fine: bool = True) -> list[Text]:

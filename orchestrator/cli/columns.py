@@ -10,6 +10,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from orchestrator.cli.words import AMBER, age, safe
+from orchestrator.model.plan import HUMAN
 from orchestrator.model.run import Lane, TaskState
 from orchestrator.model.view import TaskView
 
@@ -88,6 +89,8 @@ def entry(task: TaskView, now: datetime) -> Entry:
             words = (f"{attempt_word(task)} {stay}".lstrip(), stay)
         case TaskState.FAILED:
             words = ("failed",)
+        case TaskState.LANDED if task.undo:
+            words, always = (f"undo: {task.undo}", f"undo {task.undo}"), ("undo",)
         case TaskState.LANDED if task.landed_commit is None:
             words = ("no change",)
     return Entry(
@@ -96,17 +99,20 @@ def entry(task: TaskView, now: datetime) -> Entry:
 
 
 def attempt_word(task: TaskView) -> str:
-    """`attempt 2/4`; empty for a first one."""
+    """`attempt 2/4`; empty for a first one, and a person's is not counted."""
+    if task.agent == HUMAN:
+        return "by hand" if task.attempts else ""
     if task.attempts < 2:
         return ""
     return f"attempt {task.attempts}/{task.tries}" if task.attempts <= task.tries else f"attempt {task.attempts}"
 
 
 def in_order(lane: Lane, tasks: Sequence[TaskView]) -> list[TaskView]:
-    """The tasks of a lane: what landed last comes first, what is late before what is not, else as in the plan."""
+    """The tasks of a lane: what is being undone, landed last or is late comes first, else as in the plan."""
     inside = [task for task in tasks if task.lane is lane]
     if lane is Lane.DONE:
-        return sorted(inside, key=lambda task: task.since, reverse=True)
+        newest = sorted(inside, key=lambda task: task.since, reverse=True)
+        return sorted(newest, key=lambda task: not task.undo)
     return sorted(inside, key=lambda task: task.overdue_at is None)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.cli import streams
-from orchestrator.cli.launch import Flags, known_run, launch, refuse_beside_another, text_under_way
+from orchestrator.cli import rows, streams
+from orchestrator.cli.launch import Flags, known_run, launch, ledger_or_none, refuse_beside_another, text_under_way
 from orchestrator.cli.plan import check_data
 from orchestrator.cli.session import Answer, Session
 from orchestrator.model.assessment import Verdict
@@ -54,7 +54,6 @@ class Yes:
 def begin(session: Session, flags: Flags, source: Source, overrides: Overrides) -> Answer:
     """Check a plan, show it, have it confirmed, run it, follow it."""
     from orchestrator.cli.dialogue import Dialogue
-    from orchestrator.cli.rows import is_over
 
     found = source.assess(overrides)
     dialogue = None
@@ -67,11 +66,12 @@ def begin(session: Session, flags: Flags, source: Source, overrides: Overrides) 
             raise dialogue.unsound()
         return Answer(data=check_data(found), error=PlanError(problems=found.errors))
     known = known_run(session, found.plan.name)
-    if known is not None and known.digest == found.digest and not is_over(known):
+    if known is not None and known.digest == found.digest and not rows.is_over(known):
         if flags.confirm is not None:
             check_digest(session, flags, source, overrides, found)
         return launch(session, flags, known.name, None)
     refuse_beside_another(session, found.plan.name)
+    _tell_of_left_behind(session)
     try:
         yes = _confirmed(session, flags, source, Yes(found=found, overrides=overrides), dialogue)
     except ConfirmationNeeded as error:
@@ -79,9 +79,20 @@ def begin(session: Session, flags: Flags, source: Source, overrides: Overrides) 
     assert yes.found.plan is not None
     name = yes.found.plan.name
     known = known_run(session, name)
-    if known is not None and known.digest == yes.found.digest and not is_over(known):
+    if known is not None and known.digest == yes.found.digest and not rows.is_over(known):
         return launch(session, flags, name, None)
     return launch(session, flags, name, _submission(flags, source, yes))
+
+
+def _tell_of_left_behind(session: Session) -> None:
+    """Say which plans have landed work that was never published."""
+    from orchestrator.cli.words import AMBER, cell, prose
+
+    reader = ledger_or_none(session)
+    for plan in rows.left_behind(rows.plans(reader) if reader is not None else []):
+        command = session.command_line("publish", "--plan", plan.name)
+        said = prose(f"What plan '{plan.name}' has landed is not on {plan.target} yet. To publish it:", style=AMBER)
+        session.say(said, cell(f"  {command}"), talk=True)
 
 
 def before_of(session: Session, found: Assessment) -> Plan | None:

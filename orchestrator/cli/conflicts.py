@@ -12,7 +12,7 @@ from orchestrator.cli import rows
 from orchestrator.cli.act import ask_daemon, only_for_people
 from orchestrator.cli.complete import complete_conflict
 from orchestrator.cli.session import Answer, Session
-from orchestrator.cli.verb import verb
+from orchestrator.cli.verb import PlanOption, verb
 from orchestrator.model.errors import NoDaemonError, NothingError, OrchestratorError, RefusedError
 from orchestrator.model.item import Item, ItemKind
 
@@ -42,9 +42,9 @@ def conflicts(session: Session) -> Answer:
 
 
 @verb
-def open_(session: Session, task: ConflictArgument) -> Answer:
+def open_(session: Session, task: ConflictArgument, plan: PlanOption = None) -> Answer:
     """Make a tree with the conflict in it, and print its path. Asked again, it is the same tree."""
-    return opened(session, _find(session, task))
+    return opened(session, _find(session, task, plan), by_id=plan is not None)
 
 
 @verb
@@ -55,10 +55,11 @@ def done(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Also what lies outside of the task's files, without asking.")
     ] = False,
+    plan: PlanOption = None,
 ) -> Answer:
     """It is resolved: take what is in the tree, committed or not, through the gate."""
     only_for_people("conflicts done")
-    item = _find(session, task)
+    item = _find(session, task, plan)
     name = called(item)
     accept = yes
     while True:
@@ -79,17 +80,17 @@ def done(
                 f"what was done for '{name}' was not taken",
                 why=why,
                 fix=f"undo it in {item.worktree}, or take it all the same: "
-                + session.command_line("conflicts", "done", name, "--yes"),
+                + session.command_line("conflicts", "done", item.id if plan else name, "--yes"),
             )
     text = f"'{name}' is resolved and goes to the gate. See: {session.command_line('status')}"
     return Answer(data={"item": item.id, "task": item.task_id, "message": text}, page=lambda: _said(text))
 
 
 @verb
-def abort(session: Session, task: ConflictArgument) -> Answer:
+def abort(session: Session, task: ConflictArgument, plan: PlanOption = None) -> Answer:
     """Give the tree back: what was done in it is kept, and the conflict is asked about again."""
     only_for_people("conflicts abort")
-    item = _find(session, task)
+    item = _find(session, task, plan)
     asked = ask_daemon(session, "give_back", item=item.id, done="")
     event = _wait(session, item, asked.data["seq"], {"by_hand_ended", "item_withdrawn"})
     if item.by_hand is not None and event.type == "by_hand_ended":
@@ -106,8 +107,12 @@ def abort(session: Session, task: ConflictArgument) -> Answer:
     return Answer(data={"item": item.id, "task": item.task_id, "salvage": salvage}, page=page)
 
 
-def opened(session: Session, item: Item) -> Answer:
-    """The tree with this conflict in it, made if it is not there yet."""
+def opened(session: Session, item: Item, *, by_id: bool = False) -> Answer:
+    """The tree with this conflict in it, made if it is not there yet.
+
+    Args:
+        by_id: the commands to go on with name the item, for its task's name may be that of another plan's too.
+    """
     only_for_people("conflicts open")
     if item.worktree is None:
         ask_daemon(session, "answer", item=item.id, choice=BY_HAND, done="")
@@ -116,11 +121,12 @@ def opened(session: Session, item: Item) -> Answer:
         why = item.note or item.withdrawn or f"answered '{item.answer}'"
         raise RefusedError(f"there is no tree for '{called(item)}'", why=why, fix="mend it, then again")
     path, name = item.worktree, called(item)
+    typed = item.id if by_id else name
     if not Path(path).is_dir():
         raise RefusedError(
             f"the tree for '{name}' is gone",
             why=f"there is no folder {path} any more",
-            fix=f"give it back and begin anew: {session.command_line('conflicts', 'abort', name)}",
+            fix=f"give it back and begin anew: {session.command_line('conflicts', 'abort', typed)}",
         )
     other = f"'{item.plan_id}' and its target" if item.task_id is None else f"'{name}' and the plan's branch"
     session.say(
@@ -128,8 +134,8 @@ def opened(session: Session, item: Item) -> Answer:
             f"Both sides of {other} are in this tree:",
             *(f"  {one}" for one in item.paths),
             "Resolve them there, and commit or leave it uncommitted. Then:",
-            f"  {session.command_line('conflicts', 'done', name)}",
-            f"or give it back: {session.command_line('conflicts', 'abort', name)}",
+            f"  {session.command_line('conflicts', 'done', typed)}",
+            f"or give it back: {session.command_line('conflicts', 'abort', typed)}",
         ),
         talk=True,
     )
@@ -162,9 +168,16 @@ def _open_ones(session: Session) -> list[Item]:
     return [item for item in rows.items(session.ledger()) if item.kind is ItemKind.CONFLICT]
 
 
-def _find(session: Session, typed: str) -> Item:
+def _find(session: Session, typed: str, plan: str | None) -> Item:
     """Raises: NothingError when nothing conflicts; UsageError when it is not clear which one is meant."""
     found = _open_ones(session)
+    plans = rows.plans(session.ledger())
+    if plan is not None:
+        chosen = rows.chosen_plan(plans, plan).name
+        found = [item for item in found if item.plan_id == chosen]
+    elif plans:  # of two with one name that of the present plan is meant
+        present = rows.chosen_plan(plans).name
+        found.sort(key=lambda item: item.plan_id == present)
     if not found:
         raise NothingError(
             "nothing conflicts", why="", fix=f"`{session.command_line('status')}` shows where each task is"

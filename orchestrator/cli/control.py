@@ -71,9 +71,11 @@ def retry(session: Session, task: TaskArgument, plan: PlanOption = None) -> Answ
 
 
 @verb
-def publish(session: Session) -> Answer:
+def publish(session: Session, plan: PlanOption = None) -> Answer:
     """Move the target branch to what has landed so far."""
-    return ask_daemon(session, "publish", done=f"Publishing what has landed; see `{session.command_line('status')}`.")
+    named = None if plan is None else rows.chosen_plan(rows.plans(session.ledger()), plan).name
+    look = session.command_line("status")
+    return ask_daemon(session, "publish", plan=named, done=f"Publishing what has landed; see `{look}`.")
 
 
 @verb
@@ -93,7 +95,7 @@ def undo(
     try:
         return ask_daemon(session, "undo", plan=chosen, task=name, reason=reason, accepted=yes, done=done)
     except ConfirmationNeeded as error:
-        error.fix = f"only '{name}' is taken back, the others stay: {_again(session, name, reason)}"
+        error.fix = f"only '{name}' is taken back, the others stay: {_again(session, name, reason, chosen)}"
         if not session.may_ask:
             raise
         from orchestrator.cli.words import cell
@@ -106,8 +108,9 @@ def undo(
         return ask_daemon(session, "undo", plan=chosen, task=name, reason=reason, accepted=True, done=done)
 
 
-def _again(session: Session, task: str, reason: str) -> str:
-    return session.command_line("undo", task, *(["--reason", reason] if reason else []), "--yes")
+def _again(session: Session, task: str, reason: str, plan: str | None) -> str:
+    named = ["--plan", plan] if plan else []
+    return session.command_line("undo", task, *named, *(["--reason", reason] if reason else []), "--yes")
 
 
 @verb

@@ -20,8 +20,9 @@ _ISO_LENGTH = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?)
 #: Events that matter to somebody who only wants to know how it goes.
 HEADLINES = frozenset(
     {
-        "plan_confirmed", "plan_revised", "plan_paused", "plan_resumed", "plan_finished", "plan_cancelled",
-        "drain_began", "attempt_started", "attempt_ended", "progress_reported", "attempt_flagged", "handed_off",
+        "plan_confirmed", "plan_revised", "plan_taken_up", "plan_paused", "plan_resumed", "plan_finished",
+        "plan_cancelled", "drain_began", "attempt_started", "attempt_ended", "progress_reported", "attempt_flagged",
+        "handed_off",
         "review_asked", "review_decided", "backoff_started", "sent_back", "escalated", "answered", "item_withdrawn",
         "by_hand_began", "by_hand_handed_in", "by_hand_not_yet", "by_hand_ended",
         "task_failed", "task_cancelled", "task_reopened", "task_added", "gate_passed", "gate_failed",
@@ -105,6 +106,7 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "daemon_began": lambda d: f"daemon {d.get('pid')} began, version {d.get('version')}",
     "plan_confirmed": lambda d: f"run {d.get('number')} confirmed{_by(d)}: {_plan(d)}",
     "plan_revised": lambda d: f"changed plan confirmed{_by(d)}: {_plan(d)}",
+    "plan_taken_up": lambda d: f"taken up again{_by(d)}",
     "branch_made": lambda d: f"plan's branch at {short(d.get('tip'))}",
     "plan_paused": lambda d: f"paused{_by(d)}",
     "plan_resumed": lambda d: f"resumed{_by(d)}",

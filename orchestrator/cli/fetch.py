@@ -16,6 +16,7 @@ from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import PlanOption, TaskArgument, verb
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import NothingError, UsageError
+from orchestrator.model.plan import HUMAN
 from orchestrator.model.view import AttemptView, TaskView
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def fetch(
 
         yield cell(fetched.branch)
         news = "is new" if fetched.before is None else "was there" if fetched.before == fetched.commit else "moved on"
-        so_far = "; its agent is still at work" if which.state is not AttemptState.ENDED else ""
+        who = "a person" if which.agent == HUMAN else which.agent
+        so_far = f"; {who} is still at work" if which.state is not AttemptState.ENDED else ""
         talk = [f"Branch {fetched.branch} {news}, at {short(fetched.commit)}{so_far}. Look at it:"]
         talk += [f"  git log {short(base)}..{shlex.quote(fetched.branch)}"]
         talk += [f"  git diff {short(base)} {shlex.quote(fetched.branch)}"]

@@ -76,7 +76,7 @@ def chosen(item: Item, choice: str | None, text: str) -> tuple[str, str]:
     if item.free_text and (not options or choice == TEXT):
         # A question without choices may be answered with anything, so what was typed is the answer.
         return TEXT, "\n".join(part for part in (choice if choice != TEXT else "", text) if part)
-    option: Option = rows.unique(choice, options, "option")
+    option: Option = rows.unique(choice, options, "option", listed=f"inbox show {item.id}")
     return option.id, text
 
 

@@ -164,17 +164,19 @@ def next_steps(
         for item in items[:5]
     ]
     over = rows.is_over(plan)
+    named = [] if plan.current else ["--plan", plan.name]
     if not over and not daemon_running:
         steps.append((session.command_line("start"), "no daemon runs: go on where it was"))
     if plan.state is PlanPhase.PAUSED:
         steps.append((session.command_line("resume"), "start tasks again"))
     asked = {item.task_id for item in items}
     for task in [task for task in tasks if task.failed and task.id not in asked][:3]:
-        steps.append((session.command_line("logs", task.id), f"what {task.id} printed"))
-        steps.append((session.command_line("retry", task.id), f"try {task.id} again"))
+        steps.append((session.command_line("logs", task.id, *named), f"what {task.id} printed"))
+        steps.append((session.command_line("retry", task.id, *named), f"try {task.id} again"))
     if plan.unpublished and plan.state is not PlanPhase.CANCELLED and (over or plan.publish == "manual"):
         steps.append((f"git log --first-parent {plan.target}..{short_branch(plan)}", "see what has landed"))
-        steps.append((session.command_line("publish"), f"move {plan.target} to what has landed"))
+        if not rows.is_resolving(plan, tasks, items):
+            steps.append((session.command_line("publish", *named), f"move {plan.target} to what has landed"))
     elif plan.published:
         steps.append((f"git log --first-parent {plan.target}", "see what came in"))
     if plan.state is PlanPhase.RUNNING and daemon_running:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import NothingError, UsageError
 from orchestrator.model.item import Item, ItemKind, Option
-from orchestrator.model.run import IN_PROGRESS, PLAN_OVER, Lane, PlanPhase, TaskState
+from orchestrator.model.run import IN_PROGRESS, OVER, PLAN_OVER, Lane, PlanPhase, TaskState
 from orchestrator.model.view import AttemptView, PlanView, TaskView, Totals
 
 if TYPE_CHECKING:
@@ -101,8 +101,17 @@ def is_over(plan: PlanView) -> bool:
     return plan.state in PLAN_OVER
 
 
+def left_behind(known: Iterable[PlanView], beside: str = "") -> list[PlanView]:
+    """Plans that are over and have landed something that their target does not have, but for the one named."""
+    return [
+        plan
+        for plan in known
+        if plan.unpublished and is_over(plan) and plan.state is not PlanPhase.CANCELLED and plan.name != beside
+    ]
+
+
 def chosen_plan(known: Sequence[PlanView], name: str | None = None) -> PlanView:
-    """The plan of that name, or else the one that is worked on, or else the newest unfinished, or else the newest.
+    """The plan of that name, or else the one that is worked on, or the newest unfinished, or the newest.
 
     Raises: NothingError when there is none at all; UsageError when none has that name.
     """
@@ -116,18 +125,29 @@ def chosen_plan(known: Sequence[PlanView], name: str | None = None) -> PlanView:
         return unique(name, {plan.name: plan for plan in known}, "plan")
     unfinished = [plan for plan in known if not is_over(plan)]
     working = [plan for plan in unfinished if plan.current]
-    return (working or unfinished or list(known))[0]
+    last = [plan for plan in known if plan.current]
+    return (working or unfinished or last or list(known))[0]
 
 
 def chosen_task(known: Iterable[TaskView], typed: str) -> TaskView:
     return unique(typed, {task.id: task for task in known}, "task")
 
 
-_LISTED = {"item": "inbox"}  #: the verb that lists things of a kind, where it is not `status`
+def is_resolving(plan: PlanView, tasks: Iterable[TaskView], items: Iterable[Item]) -> bool:
+    """Whether the target conflicts with what the plan has landed, and that is not resolved yet."""
+    asked = any(item.plan_id == plan.name and item.kind is ItemKind.CONFLICT and not item.task_id for item in items)
+    return asked or any(task.merges and task.state not in OVER for task in tasks)
 
 
-def unique(typed: str, known: Mapping[str, T], what: str) -> T:
+#: The command that lists things of a kind, where it is not `status`.
+_LISTED = {"item": "inbox", "conflict": "conflicts", "tree": "worktree list"}
+
+
+def unique(typed: str, known: Mapping[str, T], what: str, *, listed: str = "") -> T:
     """What has this name, or the only one whose name begins like it, whatever the case.
+
+    Args:
+        listed: the command that lists what there is, where the kind does not say it.
 
     Raises: UsageError that names the candidates, or the nearest name.
     """
@@ -148,7 +168,9 @@ def unique(typed: str, known: Mapping[str, T], what: str) -> T:
         why=f"known: {', '.join(list(known)[:8])}{', ...' if len(known) > 8 else ''}"
         if known
         else f"there is no {what}",
-        fix=f"did you mean '{near[0]}'?" if near else f"`orchestrator {_LISTED.get(what, 'status')}` lists them",
+        fix=f"did you mean '{near[0]}'?"
+        if near
+        else f"`orchestrator {listed or _LISTED.get(what, 'status')}` lists them",
     )
 
 

@@ -51,9 +51,16 @@ def list_(
 
 
 @verb
-def info(session: Session, tree: TreeArgument) -> Answer:
+def info(session: Session, tree: TreeArgument, plan: PlanOption = None) -> Answer:
     """What one tree holds that is nowhere else, and where its work is kept."""
     found, plans, tasks = _trees(session, look=False)
+    if plan is not None:
+        chosen = rows.chosen_plan(plans, plan).name
+        found = [view for view in found if view.plan == chosen]
+        tasks = [task for task in tasks if task.plan == chosen]
+    elif plans:  # of two tasks with one name that of the present plan is meant
+        present = rows.chosen_plan(plans).name
+        tasks.sort(key=lambda task: task.plan == present)
     name = _named(session, tree, found, tasks).name
     view = next(one for one in _trees(session)[0] if one.name == name)
     if view.kind in {TreeKind.SPARE, TreeKind.TRASH, TreeKind.UNKNOWN}:

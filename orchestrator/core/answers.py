@@ -7,6 +7,7 @@ from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
 from orchestrator.core.overlap import covers
 from orchestrator.core.schedule import is_settled
+from orchestrator.core.takeup import take_up
 from orchestrator.core.tasks import cancel_task, reopen
 from orchestrator.model.attempt import FailureKind
 from orchestrator.model.effect import SendAnswer
@@ -28,7 +29,7 @@ from orchestrator.model.fact import AnswerGiven
 from orchestrator.model.ids import Commit, TaskId
 from orchestrator.model.item import Item, ItemKind
 from orchestrator.model.plan import Task, exactly
-from orchestrator.model.run import OVER, PlanPhase, PlanRun, TaskRun
+from orchestrator.model.run import OVER, PLAN_OVER, PlanPhase, PlanRun, TaskRun
 
 
 def answer(draft: Draft, fact: AnswerGiven) -> None:
@@ -44,6 +45,8 @@ def answer(draft: Draft, fact: AnswerGiven) -> None:
         listed = ", ".join(f"'{c.id}'" for c in item.options) or "words: --text '...'"
         raise UsageError(f"'{fact.choice}' is not an answer to item '{item.id}'", why="", fix=f"answer with {listed}")
     plan = draft.plan(item.plan_id)
+    if fact.choice != "leave" and plan.phase in PLAN_OVER and not item.is_note:
+        take_up(draft, plan.id, fact.by)  # what the answer leads to is done for the plan that is worked on
     if fact.choice == byhand.BY_HAND:
         _by_hand(draft, plan, item, fact)
         return

@@ -45,6 +45,7 @@ def by_hand(state: State, event: HandEvent, at: datetime) -> State:
         case ByHandEnded():
             item = replace(item, by_hand=None, taken_by=None, taken_at=None, worktree=None, note=event.why)
             if item.task_id is None:
+                item = replace(item, overdue_at=None)
                 plan = without_task(plan, event.task_id)  # it was there for this try alone
             elif plan.tasks[item.task_id].state is TaskState.RUNNING:
                 plan = move(plan, item.task_id, TaskState.ESCALATED, at, item_id=item.id)

@@ -10,7 +10,7 @@ from orchestrator.model.attempt import AttemptState
 from orchestrator.model.effect import WakeAt
 from orchestrator.model.event import Escalated, ItemWithdrawn, LaneOverdue
 from orchestrator.model.fact import LaneLong
-from orchestrator.model.ids import TaskId
+from orchestrator.model.ids import ItemId, TaskId
 from orchestrator.model.run import PLAN_OVER, STATE_LANES, Lane, LaneLimits, PlanRun, TaskRun, TaskState
 
 Stay = tuple[Lane, datetime]  #: a lane, and when the task came into it
@@ -88,14 +88,22 @@ def lane_long(draft: Draft, fact: LaneLong) -> None:
     limit = draft.state.limits.of(fact.lane)
     if stay != (fact.lane, fact.since) or due is None or limit is None or due > draft.now:
         return  # it has moved on, or the limit was raised meanwhile: then another wake-up is on its way
+    item_id = task.item_id or _taken_item(plan, task)
     overdue = LaneOverdue(
-        plan_id=plan.id, task_id=fact.task_id, lane=fact.lane, since=fact.since, limit=limit, item_id=task.item_id
+        plan_id=plan.id, task_id=fact.task_id, lane=fact.lane, since=fact.since, limit=limit, item_id=item_id
     )
     draft.record(overdue)
-    if task.item_id is None:
+    if item_id is None:
         spent = draft.now - fact.since + _spent_before(task, fact.lane)
         item = escalation.overdue(draft.state, plan, task, fact.lane, spent, limit, draft.now)
         draft.record(Escalated(plan_id=plan.id, task_id=fact.task_id, item=item, holds_task=False))
+
+
+def _taken_item(plan: PlanRun, task: TaskRun) -> ItemId | None:
+    """The item that a person took on with the present attempt; a conflict with the target holds no task of its own."""
+    attempt = plan.attempts.get(task.attempt_id) if task.attempt_id else None
+    mine = attempt.by_hand if attempt is not None and attempt.state is not AttemptState.ENDED else None
+    return mine.item_id if mine is not None else None
 
 
 def _withdraw_notes(draft: Draft, plan: PlanRun, task_id: TaskId) -> None:

@@ -71,6 +71,17 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
             return None
 
 
+def undo_words(run: PlanRun, task: TaskRun) -> str:
+    """Where the undo of a task is, in a word or two; empty when nobody asked for one."""
+    if task.undo is None:
+        return ""
+    if task.undo.held:
+        return "held"
+    if run.candidate is not None and run.candidate.undoes == task.task.id:
+        return "at the gate"
+    return "paused" if run.phase is PlanPhase.PAUSED else "waits for the gate"
+
+
 def why_lines(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
     """Where a task is, what it waits for and who holds it, one reason a line."""
     yield f"'{task.task.id}' is {task.state} (lane: {lane_of(run, task)})"
@@ -157,6 +168,8 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
         tries=last_try(task),
         lane_since=task.lane_since or task.since,
         overdue_at=task.overdue_at,
+        undo=undo_words(run, task),
+        merges=task.merges,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.core import byhand, gate, publish, undo
+from orchestrator.core import byhand, escalation, gate, publish, undo
 from orchestrator.core.attempts import stop_attempt
 from orchestrator.core.draft import Draft
 from orchestrator.core.revise import revise
+from orchestrator.core.takeup import is_meant, left_behind, take_up
 from orchestrator.core.tasks import cancel_task, find_task, is_landing, reopen, withdraw_undo
 from orchestrator.model.attempt import AttemptState, FailureKind
 from orchestrator.model.effect import BeginBranch, DeleteTrash, RemoveTree
@@ -29,6 +30,7 @@ from orchestrator.model.fact import (
     UndoAsked,
 )
 from orchestrator.model.ids import AttemptId, PlanId, TaskId
+from orchestrator.model.item import ItemKind
 from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, State, TaskState
 
 
@@ -86,14 +88,13 @@ def submit(draft: Draft, fact: PlanSubmitted) -> None:
 
 def only_the_active(state: State, named: PlanId | None) -> None:
     """Raises: NothingError for a plan nobody knows, RefusedError for one that is not the one that is worked on."""
-    if named is None or named == state.current:
+    if is_meant(state, named):
         return
-    if named not in state.plans:
-        raise NothingError(f"no plan '{named}' has run here", why="", fix="`orchestrator status` shows the present one")
+    assert named is not None
     raise RefusedError(
         f"plan '{named}' is not the one that is worked on",
-        why=f"that is '{state.current}', and one plan is worked on at a time",
-        fix=f"start '{named}' again when the other one is over",
+        why=f"it is {state.plans[named].phase}, and nothing of it is under way",
+        fix="`orchestrator status` shows the one that is",
     )
 
 
@@ -158,10 +159,14 @@ def cancel(draft: Draft, fact: CancelAsked) -> None:
 
 
 def retry(draft: Draft, fact: RetryAsked) -> None:
-    only_the_active(draft.state, fact.plan_id)
+    take_up(draft, fact.plan_id, fact.by)
     plan = draft.state.active
     if plan is None or plan.phase is PlanPhase.CANCELLED:
-        raise NothingError("no plan is running", why="", fix="`orchestrator start PLAN` starts one")
+        raise NothingError(
+            "no plan is running" if plan is None else f"plan '{plan.id}' was cancelled",
+            why="" if plan is None else "nothing starts for it any more",
+            fix="`orchestrator start PLAN` starts one",
+        )
     task = find_task(plan, fact.task_id)
     if task.state not in {TaskState.ESCALATED, TaskState.FAILED, TaskState.CANCELLED, TaskState.BACKOFF}:
         raise RefusedError(
@@ -176,14 +181,18 @@ def retry(draft: Draft, fact: RetryAsked) -> None:
 
 def publish_now(draft: Draft, fact: PublishAsked) -> None:
     """Move the target to what has landed so far, as soon as the gate is free."""
+    take_up(draft, fact.plan_id, fact.by)
     plan = draft.state.active
     if plan is None or plan.tip is None or not plan.unpublished:
         nothing_yet = plan is None or plan.published is None
         where = f"'{plan.plan.target}' was moved to {plan.published} then" if plan is not None else ""
+        others = [f"`orchestrator publish --plan {other.id}`" for other in left_behind(draft.state)]
         raise NothingError(
             "nothing has landed yet" if nothing_yet else "everything that has landed is published already",
             why="" if nothing_yet else where,
-            fix="`orchestrator status` shows where each task is",
+            fix=f"what '{left_behind(draft.state)[0].id}' has landed: {others[0]}"
+            if others
+            else "`orchestrator status` shows where each task is",
         )
     if plan.phase is PlanPhase.CANCELLED:
         raise RefusedError(
@@ -192,6 +201,8 @@ def publish_now(draft: Draft, fact: PublishAsked) -> None:
             fix=f"what has landed is on branch orchestrator/{plan.id}: `git merge orchestrator/{plan.id}`",
         )
     byhand.refuse_while_taken(draft, plan)
+    if fact.target is not None and fact.target == plan.sync_held:
+        _refuse_the_same_conflict(draft.state, plan)
     for item in draft.state.open_items():
         if item.plan_id == plan.id and item.task_id is None and item.trigger != "effect":
             draft.record(ItemWithdrawn(plan_id=plan.id, task_id=None, item_id=item.id, reason="published by hand"))
@@ -199,9 +210,28 @@ def publish_now(draft: Draft, fact: PublishAsked) -> None:
     draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
 
 
+def _refuse_the_same_conflict(state: State, plan: PlanRun) -> None:
+    """Raises: RefusedError while the target is where it was when a conflict with it was found, and that is open."""
+    target = plan.plan.target
+    for item in escalation.plan_items(state, plan.id, ItemKind.CONFLICT):
+        raise RefusedError(
+            f"'{target}' conflicts with what has landed, and {item.id} asks what to do about it",
+            why=f"'{target}' has not moved since",
+            fix=f"`orchestrator inbox show {item.id}` shows both sides; `orchestrator conflicts open {item.id}` "
+            "makes a tree to resolve it in",
+        )
+    for task_id, task in plan.tasks.items():
+        if task.merges == plan.sync_held and task.state not in OVER:
+            raise RefusedError(
+                f"'{target}' conflicts with what has landed, and '{task_id}' is resolving that",
+                why=f"'{target}' has not moved since",
+                fix=f"ask again when '{task_id}' has landed",
+            )
+
+
 def take_back(draft: Draft, fact: UndoAsked) -> None:
     """Take back what a task landed."""
-    only_the_active(draft.state, fact.plan_id)
+    take_up(draft, fact.plan_id, fact.by)
     if draft.state.active is not None:
         find_task(draft.state.active, fact.task_id)
     undo.undo(draft, fact)

@@ -65,6 +65,7 @@ from orchestrator.model.event import (
     PlanPaused,
     PlanResumed,
     PlanRevised,
+    PlanTakenUp,
     ProgressReported,
     PublishBegan,
     Published,
@@ -121,6 +122,8 @@ def apply(state: State, event: Event, at: datetime) -> State:
             return by_hand(state, event, at)
         case PlanConfirmed():
             return confirmed(state, event, at)
+        case PlanTakenUp():
+            return replace(state, current=event.plan_id)
         case Escalated():
             return escalated(state, event, at)
         case Answered():
@@ -349,6 +352,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | DrainBegan()
             | EffectAbandoned()
             | PlanConfirmed()
+            | PlanTakenUp()
             | Escalated()
             | Answered()
             | ItemWithdrawn()

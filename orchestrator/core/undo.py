@@ -168,6 +168,9 @@ def undo_landed(draft: Draft, plan: PlanRun, candidate: Candidate, commit: Commi
             reason=asked.reason if asked else "",
         )
     )
+    for item in escalation.plan_items(draft.state, plan.id, ItemKind.PUBLISH_REFUSED):
+        why = f"'{candidate.undoes}' was undone, so there is another commit to publish"  # it is tried, or asked, anew
+        draft.record(ItemWithdrawn(plan_id=plan.id, task_id=None, item_id=item.id, reason=why))
     if had_it and plan.plan.publish is PublishMode.END:
         # the target has the work that is not wanted, and nothing else would come with it
         draft.record(PublishRequested(plan_id=plan.id, by=asked.by if asked else "orchestrator"))

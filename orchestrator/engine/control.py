@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ from orchestrator.model.fact import (
     UndoAsked,
 )
 from orchestrator.model.fact import Request as PersonRequest
-from orchestrator.model.ids import ItemId, PlanId, TaskId
+from orchestrator.model.ids import Commit, ItemId, PlanId, TaskId
 from orchestrator.model.place import Place
 from orchestrator.model.run import Drain
 from orchestrator.ports import LedgerReader, Stored
@@ -82,7 +83,7 @@ def fact_of(action: Action) -> PersonRequest:
         case "prune":
             return PruneAsked(owners=tuple(action.owners), trash=tuple(action.trash), by=action.by)
         case "publish":
-            return PublishAsked(by=action.by)
+            return PublishAsked(by=action.by, plan_id=plan)
         case "undo":
             if not action.task:
                 raise UsageError("`undo` needs a task", fix="`orchestrator undo TASK`")
@@ -109,6 +110,7 @@ class Control:
     Args:
         assess: reads a submitted plan and the repository anew, and refuses when the digest is not the confirmed one.
         open_reader: a new reader of the ledger, for one stream.
+        target_of: reads where a branch of the person's repository is.
         leave: called when a person asks the daemon to leave and let its agents run.
     """
 
@@ -119,12 +121,14 @@ class Control:
         place: Place,
         assess: Callable[[SubmitPlan], Awaitable[PlanSubmitted]],
         open_reader: Callable[[], LedgerReader],
+        target_of: Callable[[str], Awaitable[Commit]],
         leave: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._place = place
         self._assess = assess
         self._open_reader = open_reader
+        self._target_of = target_of
         self._leave = leave
         self._closing = False
         self._server: _Server | None = None
@@ -164,7 +168,7 @@ class Control:
             if action.verb == "stop" and action.mode == "detach":
                 self._leave()
                 return Accepted(seq=self._loop.seq, message="leaving; agents go on")
-            return Accepted(seq=await self._loop.request(fact_of(action)))
+            return Accepted(seq=await self._loop.request(await self._seen(fact_of(action))))
 
         @app.get("/v1/events")
         async def events(after: int = 0) -> StreamingResponse:
@@ -172,6 +176,17 @@ class Control:
             return StreamingResponse(self._stream(after), media_type="text/event-stream")
 
         return app
+
+    async def _seen(self, fact: PersonRequest) -> PersonRequest:
+        """What was asked for, with what has to be looked at to answer it."""
+        state = self._loop.state
+        plan_id = fact.plan_id or state.current if isinstance(fact, PublishAsked) else None
+        plan = state.plans.get(plan_id) if plan_id is not None else None
+        if not isinstance(fact, PublishAsked) or plan is None or plan.sync_held is None:
+            return fact
+        with contextlib.suppress(OrchestratorError):  # a target that is gone is told by the publishing itself
+            fact = replace(fact, target=await self._target_of(plan.plan.target))
+        return fact
 
     async def _stream(self, after: int) -> AsyncIterator[str]:
         reader = await anyio.to_thread.run_sync(self._open_reader)

@@ -14,7 +14,8 @@ def changed_rows(before: State, after: State) -> Iterator[Row]:
     """The rows that differ between two states; all of them when `before` is empty."""
     for plan_id, run in after.plans.items():
         old = before.plans.get(plan_id)
-        if old is not run or before.drain is not after.drain or before.items is not after.items:
+        turned = plan_id in {before.current, after.current} and before.current != after.current
+        if turned or old is not run or before.drain is not after.drain or before.items is not after.items:
             view = plan_view(after, run)
             yield Row(table="plan", key=plan_id, plan=plan_id, state=view.state.value, data=dump(view))
         if old is not None:

@@ -54,6 +54,14 @@ class PlanRevised:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTakenUp:
+    """A plan that is over is the one that is worked on again: to publish it, to undo or to retry some of it."""
+
+    plan_id: PlanId
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BranchMade:
     plan_id: PlanId
     tip: Commit
@@ -679,6 +687,7 @@ Event = (
     DaemonBegan
     | PlanConfirmed
     | PlanRevised
+    | PlanTakenUp
     | BranchMade
     | PlanPaused
     | PlanResumed

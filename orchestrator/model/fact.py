@@ -93,6 +93,8 @@ class PruneAsked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishAsked:
     by: str
+    plan_id: PlanId | None = None  #: None: the one that is worked on
+    target: Commit | None = None  #: where the target is just now; None: not looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

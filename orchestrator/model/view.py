@@ -67,6 +67,8 @@ class TaskView:
     tries: int = 0  #: number of the attempt after which a person is asked, when none goes well; 0: not known
     lane_since: datetime | None = None  #: None: a row of an older version
     overdue_at: datetime | None = None  #: when it was found past the limit of its lane; None: it is not
+    undo: str = ""  #: where an undo of it is: at the gate, or what it waits for; empty: nobody asked for one
+    merges: str | None = None  #: a commit of the target that it brings in; None: a task of the plan file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ class TreeView:
     kept: str = ""  #: why it is there
     may_go: bool = False  #: whether `worktree prune` offers it
     salvage: tuple[str, ...] = ()
+    head: str | None = None  #: the commit that was taken of it, which holds what was not committed then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -166,7 +166,13 @@ def test_a_conflict_with_the_target_is_resolved_by_hand_and_published(person: Pe
     person.write("shared.txt", "from a person\n")
     mine = person.commit("a person's own")
     person.wait(lambda: bool(person.inbox()) and person.states()["second"] == "landed", what="the conflict")
+    [asked] = person.inbox()
+    refused = person.type("publish")
+    assert (refused.code, asked["id"] in refused.err) == (6, True), "nothing has changed since it was asked about"
+    assert [item["id"] for item in person.inbox()] == [asked["id"]]
     tree = Path(person.type("conflicts", "open", "sync").out.strip())
+    nothing = person.type("fetch", "sync")
+    assert (nothing.code, "a person resolves a conflict" in nothing.err) == (7, True)
     assert ">>>>>>> main\n" in (tree / "shared.txt").read_text()
     assert person.type("publish").code == 6, "not while somebody resolves it"
     (tree / "shared.txt").write_text("from both\n")
@@ -175,5 +181,8 @@ def test_a_conflict_with_the_target_is_resolved_by_hand_and_published(person: Pe
     assert (person.repo / "shared.txt").read_text() == "from both\n"
     person.git("merge-base", "--is-ancestor", mine, "main")
     assert tree.exists()
+    assert [
+        one["dirty"] for one in person.type("worktree", "list", "--json").data["trees"] if one["path"] == str(tree)
+    ] == [[]]
     assert person.type("worktree", "prune", "--yes", "--json").data["trees"][0]["kept"] == "it was to be kept"
     assert not tree.exists()

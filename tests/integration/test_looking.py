@@ -201,6 +201,17 @@ async def test_a_running_attempts_commits_become_a_branch_and_it_moves_only_forw
     assert desk.user.ref("refs/heads/mine") == second
 
 
+@pytest.mark.parametrize(
+    ("agent", "why"),
+    [("claude", "claude is still at work"), ("human", "a person resolves a conflict in its tree")],
+)
+async def test_where_nothing_is_committed_yet_it_says_who_is_at_work(desk: Desk, agent: str, why: str) -> None:
+    workspace = await desk.attempt()
+    with pytest.raises(NothingError) as told:
+        looking.fetch_branch(desk.user.place, attempt_view(workspace, desk, agent=agent), "mine")
+    assert (told.value.why, told.value.fix) == (why, "`orchestrator diff task` shows what is not committed")
+
+
 async def test_an_ended_attempt_is_fetched_from_what_was_kept(desk: Desk) -> None:
     workspace = await desk.attempt()
     write(Path(workspace.path), {"one.txt": "1\n"})
@@ -258,6 +269,25 @@ async def test_every_tree_is_told_and_what_is_not_ours_is_marked(desk: Desk) -> 
     assert found[NAME].dirty == ("new.txt",)
     assert found["plan/old-1"].dirty == ()
     assert found[NAME].size_bytes > 0
+
+
+async def test_a_tree_whose_uncommitted_work_was_taken_is_clean_until_it_is_changed_again(desk: Desk) -> None:
+    workspace = await desk.attempt()
+    tree = Path(workspace.path)
+    write(tree, {"new.txt": "x\n", "src/a.txt": "changed\n"})
+    head = (await desk.collect(workspace)).head
+    ended = attempt_view(workspace, desk, state=AttemptState.ENDED, ending="handed_off", head=head, agent="human")
+    task = a_task("task", TaskState.LANDED, plan="plan", attempts=1, history=(ended,))
+
+    def look() -> tuple[Any, Any]:
+        view = next(one for one in looking.trees(desk.user.place, [a_plan("plan")], [task]) if one.name == NAME)
+        return view.dirty, looking.tree_holds(desk.user.place, view, ()).uncommitted
+
+    assert look() == ((), ())
+    write(tree, {"new.txt": "x\ny\n"})
+    assert look() == (("new.txt",), ("new.txt",))
+    commit(tree, {"new.txt": "x\ny\n"})
+    assert look() == ((), ())
 
 
 async def test_what_a_tree_holds_is_counted(desk: Desk) -> None:

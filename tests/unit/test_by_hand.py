@@ -338,6 +338,34 @@ def test_a_conflict_with_the_target_is_resolved_by_hand() -> None:
     assert not world.of(Synced)
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        pytest.param(None, "i1 asks what to do about it", id="asked about"),
+        pytest.param("send_back", "'sync-target-1' is resolving that", id="an agent resolves it"),
+    ],
+)
+def test_publish_is_refused_while_the_same_conflict_with_the_target_is_open(answer: str | None, said: str) -> None:
+    world = with_sync_conflict()
+    world.scripts["sync-target-1"] = [Script(hangs=True)]
+    if answer is not None:
+        world.answer_item(answer).run()
+    before = world.state
+    with pytest.raises(RefusedError, match=said):
+        world.give(PublishAsked(by="me", target=world.target))
+    assert world.state is before
+
+
+def test_publish_looks_anew_when_the_target_has_moved_on_from_the_conflict() -> None:
+    world = with_sync_conflict()
+    world.target = Commit("target-2")
+    world.contained.add(world.target)
+    world.give(PublishAsked(by="me", target=world.target))
+    world.run()
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+    assert world.inbox() == ()
+
+
 def test_given_back_a_conflict_with_the_target_leaves_no_task_behind() -> None:
     world = with_sync_conflict().answer_item("by_hand").run()
     give_back(world)

@@ -153,7 +153,8 @@ def test_a_choice_of_words_needs_no_option() -> None:
     [
         (["pause"], {"verb": "pause"}),
         (["resume"], {"verb": "resume"}),
-        (["publish"], {"verb": "publish"}),
+        (["publish"], {"verb": "publish", "plan": None}),
+        (["publish", "--plan", "au"], {"verb": "publish", "plan": "auth"}),
         (["undo", "db", "--reason", "slow"], {"verb": "undo", "task": "db", "reason": "slow", "accepted": False}),
         (["undo", "db", "--yes"], {"verb": "undo", "task": "db", "accepted": True}),
         (["retry", "db"], {"verb": "retry", "task": "db"}),

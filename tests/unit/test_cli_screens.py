@@ -209,6 +209,9 @@ def test_a_command_in_an_error_is_left_in_one_piece(world: World, capsys: pytest
         pytest.param(
             a_task("a", TaskState.RUNNING, attempts=9, tries=3), "a (claude) attempt 9 12m", id="of a later run"
         ),
+        pytest.param(
+            a_task("a", TaskState.RUNNING, attempts=2, tries=5, agent="human"), "a (human) by hand 12m", id="a person's"
+        ),
         pytest.param(a_task("a", TaskState.RUNNING, overdue_at=NOW), "a (claude) 12m!", id="too long"),
         pytest.param(
             a_task("a", TaskState.RUNNING, lane=Lane.BLOCKED, item="i3"), "a (claude) asks i3", id="agent asks"
@@ -220,11 +223,23 @@ def test_a_command_in_an_error_is_left_in_one_piece(world: World, capsys: pytest
         pytest.param(a_task("a", TaskState.QUEUED), "a (claude) queued 12m", id="queued"),
         pytest.param(a_task("a", TaskState.GATING), "a (claude) at the gate 12m", id="at the gate"),
         pytest.param(a_task("a", TaskState.LANDED), "a (claude)", id="landed"),
+        pytest.param(a_task("a", TaskState.LANDED, undo="held"), "a (claude) undo: held", id="cannot be undone"),
         pytest.param(a_task("a", TaskState.LANDED, landed_commit=None), "a (claude) no change", id="no change"),
     ],
 )
 def test_a_task_says_in_its_line(task: TaskView, text: str) -> None:
     assert entry(task, NOW).fitted(80, "…") == text
+
+
+@pytest.mark.parametrize("columns", [80, 100], ids=["list", "columns"])
+def test_an_undo_under_way_is_on_the_board(world: World, columns: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.ledger is not None
+    late = a_task("late", TaskState.LANDED, since=NOW)
+    world.ledger.tasks = [late, a_task("db", TaskState.LANDED, order=1, undo="at the gate")]
+    run(world, "status", terminal=True, columns=columns)
+    out = capsys.readouterr().out
+    assert "undo: at the gate" in out
+    assert out.index("db (" if columns == 100 else "db ") < out.index("late")
 
 
 CALM = Entry(name="task-one", agent="claude", marks=("attempt 2/3 12m", "12m", ""))

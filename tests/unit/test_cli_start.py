@@ -217,6 +217,17 @@ def test_a_finished_plan_is_asked_about_again(world: World) -> None:
 # ---- starting and following ----
 
 
+def test_starting_another_plan_tells_of_landed_work_that_was_never_published(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.plans = [a_plan("old", PlanPhase.FINISHED, unpublished=True)]
+    assert run(world, *START) == 4
+    err = capsys.readouterr().err
+    assert "What plan 'old' has landed is not on main yet. To publish it:\n" in err
+    assert "publish --plan old\n" in err
+
+
 def test_a_daemon_is_started_only_when_none_runs(world: World) -> None:
     runs_as(world, PlanPhase.RUNNING, a_task("db"))
     assert run(world, *START, "--confirm", DIGEST, "--detach") == 0

@@ -6,10 +6,11 @@ import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
-from orchestrator.model.item import ItemKind
+from orchestrator.model.item import OVERDUE, Item, ItemKind
 from orchestrator.model.run import PlanPhase, TaskState
 from tests.unit.cli_world import (
     COMMIT,
@@ -212,6 +213,108 @@ def two_plans(tmp_path: Path) -> World:
 def test_bare_command_is_status(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(world) == 0
     assert "1 completed / 5 total" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (PlanPhase.PUBLISHED, "publish --plan old  what 'old' has landed is not on main yet"),
+        (PlanPhase.RUNNING, "publish --plan old  what 'old' has landed is not on main yet, when 'auth' is over"),
+    ],
+)
+def test_bare_command_names_a_plan_that_was_never_published(
+    world: World, state: PlanPhase, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.items = []
+    world.ledger.plans = [a_plan(state=state), a_plan("old", PlanPhase.FINISHED, unpublished=True, current=False)]
+    run(world)
+    assert any(row.endswith(said) for row in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize(("current", "command"), [(True, "publish"), (False, "publish --plan old")])
+def test_report_names_the_plan_in_its_commands_when_another_one_is_worked_on(
+    world: World, current: bool, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    old = a_plan("old", PlanPhase.FINISHED, unpublished=True, current=current)
+    world.ledger.plans, world.ledger.items = [a_plan(state=PlanPhase.PUBLISHED), old], []
+    run(world, "report", "--plan", "old", "--json")
+    assert data_of(capsys)["next"][-1]["command"].endswith(command)
+
+
+SYNC = {"kind": ItemKind.CONFLICT, "task_id": None, "attempt_id": None, "title": "'main' moved, and conflicts"}
+TAKEN = {**SYNC, "by_hand": "auth/sync-1-1", "worktree": "/trees/sync", "taken_by": "ada"}
+
+
+@pytest.mark.parametrize(
+    ("items", "tasks", "commands"),
+    [
+        pytest.param([], [], ["publish"], id="nothing in the way"),
+        pytest.param([an_item(**SYNC)], [], ["inbox"], id="a conflict with the target"),
+        pytest.param([an_item(**TAKEN)], [], ["conflicts done sync"], id="resolved by hand"),
+        pytest.param(
+            [an_item(**TAKEN), an_item("i5")], [], ["inbox", "conflicts done sync"], id="by hand, and a question"
+        ),
+        pytest.param([], [a_task("sync-1", TaskState.RUNNING, merges=COMMIT)], ["report"], id="an agent resolves it"),
+        pytest.param([], [a_task("sync-1", TaskState.LANDED, merges=COMMIT)], ["publish"], id="resolved"),
+        pytest.param([an_item(trigger=OVERDUE)], [], ["inbox", "publish"], id="a note alone"),
+    ],
+)
+def test_bare_command_names_the_verb_that_leads_on(
+    world: World, items: list[Item], tasks: list[Any], commands: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.plans = [a_plan(state=PlanPhase.FINISHED, publish="manual", unpublished=True)]
+    world.ledger.tasks, world.ledger.items = [a_task("db", TaskState.LANDED), *tasks], items
+    run(world, "--json")
+    steps = [step["command"] for step in data_of(capsys)["next"]]
+    assert [step.split(str(world.place.root))[-1].strip().removeprefix("orchestrator ") for step in steps] == commands
+    run(world, "report", "--json")
+    following = [step["command"] for step in data_of(capsys)["next"]]
+    assert any(one.endswith(" publish") for one in following) is ("publish" in commands)
+
+
+def test_bare_command_offers_only_plans_that_have_not_run(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.ledger is not None
+    world.ledger.items, world.ledger.tasks = [], []
+    world.ledger.plans = [a_plan(state=PlanPhase.PUBLISHED), a_plan("old", PlanPhase.PUBLISHED, current=False)]
+    (world.place.root / "plans").mkdir()
+    for name in ("auth", "old", "zebra"):
+        (world.place.root / "plans" / f"{name}.yaml").write_text("")
+    run(world, "--json")
+    assert data_of(capsys)["next"][-1] == {"command": ANY, "does": "the next plan"}
+    run(world)
+    out = capsys.readouterr().out
+    assert "start plans/zebra.yaml" in out
+    assert "plans/old.yaml" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listing"),
+    [
+        (("conflicts", "open", "q"), "`orchestrator conflicts` lists them"),
+        (("answer", "i4", "q"), "`orchestrator inbox show i4` lists them"),
+        (("answer", "q", "retry"), "`orchestrator inbox` lists them"),
+        (("status", "q"), "`orchestrator status` lists them"),
+    ],
+)
+def test_a_name_that_is_like_no_other_says_where_the_names_are(
+    world: World, arguments: tuple[str, ...], listing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.items += [an_item("i9", **SYNC)]
+    assert run(world, *arguments) == 2
+    assert listing in capsys.readouterr().err
+
+
+def test_where_all_plans_are_over_the_one_that_was_taken_up_is_shown(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.ledger is not None
+    world.ledger.plans = [a_plan("new", PlanPhase.PUBLISHED, current=False), a_plan("old", PlanPhase.PUBLISHED)]
+    run(world, "status", "--json")
+    assert data_of(capsys)["plan"] == "old"
 
 
 def test_bare_command_says_what_to_do_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,9 @@ from orchestrator.cli.worktree import size
 from orchestrator.core.trees import kept_because
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import RefusedError
-from orchestrator.model.ids import AttemptId
+from orchestrator.model.ids import AttemptId, ItemId, PlanId, TaskId
 from orchestrator.model.item import Item, ItemKind, Option
-from orchestrator.model.run import TaskState
+from orchestrator.model.run import PlanPhase, TaskState
 from orchestrator.model.view import Change, FileChange, TreeHolds, TreeKind, TreeView
 from tests.unit.cli_world import COMMIT, NOW, Ledger, World, a_plan, a_task, an_attempt, an_event, an_item, run
 
@@ -238,6 +238,58 @@ def test_the_inbox_says_that_it_is_being_resolved(
     assert "not resolved yet: x" in said
     assert "conflicts done api" in said
     assert "drop" not in said, "no other answer is taken meanwhile"
+
+
+@pytest.fixture
+def two_plans(world: Seeing, ledger: Ledger) -> Seeing:
+    """`api` conflicts in the present plan, and in one that is over; both trees are there."""
+    ledger.plans.append(a_plan("old", PlanPhase.FINISHED, current=False, confirmed_at=NOW - timedelta(days=2)))
+    ledger.tasks.append(a_task("api", plan="old", attempts=1, history=(an_attempt("api", id="old/api-1"),)))
+    ledger.items += [
+        taken(a_conflict(id=ItemId("i5"), plan_id=PlanId("old"))),
+        a_conflict(id=ItemId("i6"), task_id=TaskId("docs")),
+    ]
+    ledger.items[0] = taken(ledger.items[0])
+    world.found = [a_tree("old/api-1", plan="old", kept="of the old plan"), a_tree("auth/api-1", kept="of the present")]
+    return world
+
+
+@pytest.mark.parametrize(
+    ("words", "item"), [((), "i4"), (("--plan", "old"), "i5"), (("--plan", "auth"), "i4")], ids=["", "old", "present"]
+)
+@pytest.mark.parametrize("verb", ["done", "abort"])
+def test_a_conflict_is_that_of_the_present_plan_or_of_the_named_one(
+    two_plans: Seeing, ledger: Ledger, verb: str, words: tuple[str, ...], item: str
+) -> None:
+    two_plans.on_act = lambda: ledger.stored.extend(
+        [
+            an_event(9, "answered", item_id=item),
+            an_event(10, "by_hand_ended", item_id=item, salvage=[]),
+            an_event(11, "tree_removed", owner="auth/api-2", salvage=[]),
+        ]
+    )
+    assert run(two_plans, "conflicts", verb, "api", *words) == 0
+    assert two_plans.acted[0].item == item
+
+
+def test_what_to_do_with_an_opened_conflict_of_another_plan_names_the_item(
+    two_plans: Seeing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(two_plans, "conflicts", "open", "api", "--plan", "old") == 0
+    assert "conflicts done i5\n" in capsys.readouterr().err
+    assert run(two_plans, "conflicts", "open", "docs", "--plan", "old") == 2
+    assert run(two_plans, "conflicts", "open", "api", "--plan", "nosuch") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"), [((), "of the present"), (("--plan", "old"), "of the old plan")], ids=["present", "old"]
+)
+def test_a_tasks_tree_is_that_of_the_present_plan_or_of_the_named_one(
+    two_plans: Seeing, words: tuple[str, ...], kept: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two_plans.ledger.tasks[0] = a_task("api", attempts=1, history=(an_attempt("api", id="auth/api-1"),))  # type: ignore[union-attr]
+    assert run(two_plans, "worktree", "info", "api", *words) == 0
+    assert kept in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

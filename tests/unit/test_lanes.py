@@ -13,10 +13,18 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.core.report import lane_of, task_view
 from orchestrator.core.state import rebuild
 from orchestrator.model.agent import Asked
-from orchestrator.model.effect import BuildCandidate, StopRun, WakeAt
+from orchestrator.model.effect import BuildCandidate, PublishPlan, StopRun, WakeAt
 from orchestrator.model.event import ItemWithdrawn, LaneOverdue
-from orchestrator.model.fact import AgentReported, CancelAsked, DaemonStarted, LaneLong, RetryDue, RunEnded
-from orchestrator.model.ids import PlanId, RunId, TaskId, attempt_id
+from orchestrator.model.fact import (
+    AgentReported,
+    CancelAsked,
+    DaemonStarted,
+    GiveBackAsked,
+    LaneLong,
+    RetryDue,
+    RunEnded,
+)
+from orchestrator.model.ids import Commit, PlanId, RunId, TaskId, attempt_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet, RetryPolicy
 from orchestrator.model.run import STATE_LANES, Lane, LaneLimits, TaskState
@@ -134,6 +142,27 @@ def test_a_task_that_a_person_was_asked_about_gets_no_second_item_and_the_first_
     at.later(timedelta(hours=25))
     assert at.state.items[item.id].overdue_at is not None
     assert [one.id for one in at.inbox() if one.task_id == "one"] == [item.id]
+
+
+@pytest.mark.parametrize("about", ["one", None], ids=["a task's conflict", "the target's conflict"])
+def test_what_a_person_resolves_by_hand_for_long_marks_its_item_and_adds_none(about: str | None) -> None:
+    world = Waking(a_plan(a_task("one")))
+    world.conflicts[about] = [("src/one.py",)]
+    if about is None:
+        world.hold = lambda effect: isinstance(effect, PublishPlan)
+        world.run()
+        world.target = Commit("target-1")
+        world.release_held()
+    world.settle()
+    world.answer_item("by_hand").settle()
+    [before] = world.inbox()
+    world.later(timedelta(hours=25))
+    [item] = world.inbox()
+    assert (item.id, item.overdue_at) == (before.id, NOW + timedelta(hours=24))
+    assert world.notes() == []
+    world.give(GiveBackAsked(item_id=item.id, by="me"))
+    world.settle()
+    assert [now.id for now in world.inbox()] == [item.id]
 
 
 def test_a_note_that_was_seen_closes_and_does_not_come_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,14 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.core.report import lane_of, plan_view, task_view, touched_tasks
 from orchestrator.core.schedule import waits_for
 from orchestrator.core.state import rebuild
+from orchestrator.engine.projections import changed_rows
 from orchestrator.model.attempt import RunExit
 from orchestrator.model.effect import BuildCandidate, LandCandidate, PublishPlan, StartRun
 from orchestrator.model.errors import ConfirmationNeeded, NothingError, RefusedError, UsageError
 from orchestrator.model.event import (
     Landed,
     LeaseGranted,
+    PlanTakenUp,
     PublishBegan,
     Published,
     PublishHeld,
@@ -33,6 +36,7 @@ from orchestrator.model.fact import (
     CandidateFailed,
     DaemonStarted,
     EffectFailed,
+    HandInAsked,
     LandingRefused,
     PauseAsked,
     PublishAsked,
@@ -41,7 +45,7 @@ from orchestrator.model.fact import (
     StopAsked,
     UndoAsked,
 )
-from orchestrator.model.ids import CandidateId, Commit, TaskId
+from orchestrator.model.ids import CandidateId, Commit, PlanId, TaskId
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import Check, PublishMode
 from orchestrator.model.run import Lane, PlanPhase, TaskState
@@ -692,3 +696,168 @@ def test_what_is_missing_is_asked_anew_after_an_undo() -> None:
     assert "'one' is cancelled: undone" in item.context
     world.answer_item("publish").run()
     assert world.target == world.plan_run.tip
+
+
+@pytest.mark.parametrize("mode", [EACH, END, MANUAL])
+@pytest.mark.parametrize("refused_again", [False, True])
+def test_what_was_refused_is_tried_or_asked_anew_when_a_task_was_undone(mode: PublishMode, refused_again: bool) -> None:
+    world = chain(mode)
+    world.refuse_publish = ["first"]
+    world.run()
+    if mode is MANUAL:
+        world.give(PublishAsked(by="me"))
+        world.run()
+    [item] = world.inbox()
+    world.refuse_publish = ["second"] if refused_again else []
+    undo(world, "t2").run()
+    assert world.state.items[item.id].withdrawn == "'t2' was undone, so there is another commit to publish"
+    if mode is END:  # one task is missing now, so a person decides
+        assert [now.kind for now in world.inbox()] == [ItemKind.INCOMPLETE]
+    elif mode is EACH and refused_again:
+        assert [(now.kind, now.context.split("\n")[0]) for now in world.inbox()] == [
+            (ItemKind.PUBLISH_REFUSED, "second")
+        ]
+    else:
+        assert world.inbox() == ()
+    assert (world.target == world.plan_run.tip) is (mode is EACH and not refused_again)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"), [(False, "at the gate"), (True, "held")], ids=["at the gate", "it conflicts"]
+)
+def test_an_undo_under_way_is_part_of_what_is_shown_of_its_task(held: bool, said: str) -> None:
+    world = chain(MANUAL).run()
+    if held:
+        world.conflicts["undo t2"] = [("src/t2.py",)]
+    else:
+        world.hold = lambda effect: isinstance(effect, BuildCandidate)
+    before = world.state
+    undo(world, "t2").run()
+    view = task_view(world.state, world.plan_run, world.task("t2"), 0)
+    assert view.undo == said
+    touched = set(touched_tasks(before.plans[world.plan.name], world.plan_run, before, world.state))
+    assert "t2" in touched
+    if not held:
+        world.release_held().run()
+        assert task_view(world.state, world.plan_run, world.task("t2"), 0).undo == ""
+
+
+# ---- a plan that is over, when another one has run since ----
+
+
+def two_plans(*, second_hangs: bool = False) -> World:
+    """`first` has landed two tasks and published nothing; then `p` ran, or still runs."""
+    world = World(a_plan(a_task("one"), a_task("two"), publish=MANUAL, name=PlanId("first"))).run()
+    world.plan = a_plan(a_task("other"))
+    world.scripts["other"] = [Script(hangs=second_hangs)]
+    world.submit(world.plan)
+    world.run()
+    return world
+
+
+def of_first(world: World) -> World:
+    """The same world, which now answers for `first`."""
+    world.plan = world.state.plans[PlanId("first")].plan
+    return world
+
+
+def test_a_plan_that_is_over_is_published_after_another_one_has_run() -> None:
+    world = two_plans()
+    assert world.state.current == "p"
+    with pytest.raises(NothingError) as told:
+        world.give(PublishAsked(by="me"))
+    assert told.value.fix == "what 'first' has landed: `orchestrator publish --plan first`"
+    attempts = len(world.of(LeaseGranted))
+    world.give(PublishAsked(by="me", plan_id=PlanId("first")))
+    of_first(world).run()
+    assert world.state.current == "first"
+    assert world.target == world.plan_run.tip == world.plan_run.published
+    assert world.plan_run.phase is PlanPhase.PUBLISHED
+    assert len(world.of(LeaseGranted)) == attempts, "nothing runs twice"
+    assert world.of(PlanTakenUp) == [PlanTakenUp(plan_id=PlanId("first"), by="me")]
+    assert rebuild(list(zip(range(len(world.events)), world.times, world.events, strict=True))) == world.state
+
+
+def test_a_task_of_an_earlier_plan_is_undone_and_tried_again() -> None:
+    world = two_plans()
+    world.give(UndoAsked(task_id=TaskId("one"), by="me", plan_id=PlanId("first")))
+    of_first(world).run()
+    assert world.states() == {"one": TaskState.CANCELLED, "two": TaskState.LANDED}
+    world.plan = world.state.plans[PlanId("p")].plan
+    world.submit(world.plan, "again")
+    world.run()
+    assert world.state.current == "p"
+    world.give(RetryAsked(task_id=TaskId("one"), by="me", plan_id=PlanId("first")))
+    of_first(world).run()
+    assert world.states() == {"one": TaskState.LANDED, "two": TaskState.LANDED}
+    assert world.task("one").attempts == 2
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        PublishAsked(by="me", plan_id=PlanId("first")),
+        UndoAsked(task_id=TaskId("one"), by="me", plan_id=PlanId("first")),
+        RetryAsked(task_id=TaskId("one"), by="me", plan_id=PlanId("first")),
+    ],
+    ids=lambda fact: type(fact).__name__,
+)
+def test_while_another_plan_is_not_over_it_is_named_and_nothing_changes(fact: Any) -> None:
+    world = two_plans(second_hangs=True)
+    before = world.state
+    with pytest.raises(RefusedError, match="plan 'first' is not the one that is worked on") as told:
+        world.give(fact)
+    assert "'p', which is not over" in told.value.why
+    assert world.state is before
+
+
+def test_an_item_of_an_earlier_plan_is_answered_and_leads_on() -> None:
+    world = two_plans()
+    world.give(PublishAsked(by="me", plan_id=PlanId("first")))
+    of_first(world).refuse_publish = ["src/one.py would be overwritten"]
+    world.run()
+    world.plan = world.state.plans[PlanId("p")].plan
+    world.submit(world.plan, "again")
+    world.run()
+    [item] = world.inbox()
+    assert (item.plan_id, world.state.current) == ("first", "p")
+    world.answer_item("retry")
+    of_first(world).run()
+    assert world.target == world.plan_run.published == world.plan_run.tip
+
+
+@pytest.mark.parametrize("answer", ["send_back", "by_hand"])
+@pytest.mark.parametrize("at_work", [False, True], ids=["all are over", "another is at work"])
+def test_a_conflict_of_an_earlier_plan_with_its_target_is_resolved_when_no_other_is_at_work(
+    answer: str, at_work: bool
+) -> None:
+    world = of_first(two_plans())
+    world.target = Commit("target-1")
+    world.conflicts[None] = [("src/one.py",)]
+    world.give(PublishAsked(by="me", plan_id=PlanId("first")))
+    world.run()
+    [item] = world.inbox()
+    world.plan = a_plan(a_task("third"), name=PlanId("third"), publish=MANUAL)
+    world.scripts["third"] = [Script(hangs=at_work)]
+    world.submit(world.plan)
+    world.conflicts[None] = []
+    world.run()
+    if at_work:
+        with pytest.raises(RefusedError, match="'first' is not the one that is worked on"):
+            world.answer_item(answer, item=item.id)
+        return
+    world.answer_item(answer, item=item.id)
+    of_first(world).run()
+    if answer == "by_hand":
+        world.give(HandInAsked(item_id=item.id, by="me"))
+        world.run()
+    assert world.state.current == "first"
+    assert world.states()["sync-target-1"] is TaskState.LANDED
+
+
+def test_taking_a_plan_up_shows_in_the_rows_of_both() -> None:
+    world = two_plans()
+    before = world.state
+    world.give(PublishAsked(by="me", plan_id=PlanId("first")))
+    rows = {row.key: row.data for row in changed_rows(before, world.state) if row.table == "plan"}
+    assert {key: data and data["current"] for key, data in rows.items()} == {"first": True, "p": False}
