@@ -25,5 +25,5 @@ def kept_because(task: TaskView, attempt: AttemptView) -> tuple[str, bool]:
     if not is_latest:
         return f"{ended.replace('_', ' ')}; a later attempt has taken over", True
     if attempt.ending == "handed_off" and task.state is TaskState.ESCALATED:
-        return "its hand-off waits for your answer", True
+        return "its hand-off waits for your answer", False
     return f"{ended.replace('_', ' ')}, so that you can look at it", True

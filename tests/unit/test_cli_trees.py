@@ -574,7 +574,7 @@ def test_a_size_reads_like_a_person_says_it(count: int, said: str) -> None:
         pytest.param({"state": TaskState.RUNNING}, {}, "claude works in it", False, id="live"),
         pytest.param({"state": TaskState.RUNNING}, {"agent": "human"}, "a person resolves", False, id="by hand"),
         pytest.param({"state": TaskState.QUEUED}, {"ending": "handed_off"}, "waits to land", False, id="in the queue"),
-        pytest.param({"state": TaskState.ESCALATED}, {"ending": "handed_off"}, "your answer", True, id="asked about"),
+        pytest.param({"state": TaskState.ESCALATED}, {"ending": "handed_off"}, "your answer", False, id="asked about"),
         pytest.param({"state": TaskState.ESCALATED}, {"failure": "crash"}, "crash, so that", True, id="failed"),
         pytest.param({"state": TaskState.BACKOFF}, {"failure": "timeout"}, "timeout, so that", True, id="backoff"),
         pytest.param({"attempts": 2}, {"failure": "crash"}, "a later attempt", True, id="followed by another"),
