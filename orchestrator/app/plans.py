@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +107,14 @@ def check_plan(place: Place, path: Path, overrides: Overrides, text: str | None 
     """What a person would confirm; `text` is what is going to be in the file."""
     import anyio
 
-    return anyio.run(partial(assess_plan, place, path, overrides, text=text))
+    found: list[Assessment] = []
+
+    async def assessed() -> None:
+        # not as the task's result: at its end asyncio has Python spell the task out, a large plan and all
+        found.append(await assess_plan(place, path, overrides, text=text))
+
+    anyio.run(assessed)
+    return found[0]
 
 
 async def assess_plan(
