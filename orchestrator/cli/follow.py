@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 #: How often the ledger is looked at.
 EVERY_S = 0.25
+FOLLOW_S = 0.1  #: a person waits for the end of what they follow
 #: A daemon that is restarted is away for a moment.
-AWAY_LOOKS = 12
+AWAY_LOOKS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ def _until_over(
             away = 0 if session.daemon_pid() is not None else away + 1
             if away > AWAY_LOOKS:
                 raise _daemon_gone(session, seen)
-            session.wait(EVERY_S)
+            session.wait(FOLLOW_S)
 
 
 def print_headlines(session: Session, new: Iterable[Stored]) -> None:
