@@ -275,6 +275,7 @@ def main(arguments: Sequence[str] | None = None, *, session: Session | None = No
             return _unheard(error, session)
         return _our_bug(error, session, given)
     finally:
+        session.close()
         for stream in (sys.stdout, sys.stderr):
             streams.give_up(stream)
 

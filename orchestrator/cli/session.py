@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -153,6 +153,7 @@ class Session:
     wait: Callable[[float], None] = time.sleep
     ask: Callable[[str], str] | None = None  #: None: the person at the terminal
     known_place: Place | None = None
+    opened: list[LedgerReader] = field(default_factory=list)
     is_gone: bool = False  #: the person closed their side instead of answering
     columns: int | None = None  #: of the terminal; None: look at it
 
@@ -172,7 +173,14 @@ class Session:
 
     def ledger(self) -> LedgerReader:
         """Raises: NothingError when nothing was ever started here."""
-        return self.world().open_ledger(self.place())
+        reader = self.world().open_ledger(self.place())
+        self.opened.append(reader)
+        return reader
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        while self.opened:
+            self.opened.pop().close()
 
     def daemon_pid(self) -> int | None:
         info = self.world().daemon_info(self.place())
