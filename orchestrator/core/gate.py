@@ -43,6 +43,7 @@ from orchestrator.model.run import Candidate, CandidateStage, Drain, PlanPhase, 
 MAX_SYNCS = 5  #: in a row, while publishing: a target that moves faster than its checks run needs a person
 #: phases in which nothing is taken to the gate but what publishing needs, which a person asked for
 _PUBLISHES = frozenset({PlanPhase.FINISHED, PlanPhase.PAUSED})
+_NO_VERDICT = frozenset({ExitWhy.NEVER_STARTED, ExitWhy.LOST, ExitWhy.RESTARTED})
 MAX_CHECK_RUNS = 3  #: of one check whose supervisor was lost
 
 
@@ -216,9 +217,9 @@ def run_ended(draft: Draft, plan: PlanRun, run: Run, exit: RunExit, tail: str) -
         draft.ask(RemoveTree(plan_id=plan.id, owner=run.owner))
         return
     plan, candidate = found
-    if exit.why in {ExitWhy.NEVER_STARTED, ExitWhy.LOST} and run.try_number < MAX_CHECK_RUNS:
+    if exit.why in _NO_VERDICT and run.try_number < MAX_CHECK_RUNS:
         request_run(draft, plan, candidate.id, run.kind, run.name, run.try_number + 1)
-    elif exit.why in {ExitWhy.NEVER_STARTED, ExitWhy.LOST}:
+    elif exit.why in _NO_VERDICT:
         could_not(draft, candidate.id, f"{run.name} was lost {MAX_CHECK_RUNS} times", words_for(exit))
     elif failure_of(exit) is None:
         if run.kind is RunKind.CHECK:
