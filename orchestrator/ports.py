@@ -195,13 +195,14 @@ class Repository(Protocol):
         target: str,
         start: Commit | None,
         merge: Commit | None,
+        token: int = 0,
     ) -> Workspace:
         """The attempt's own bare repository and its linked worktree.
 
         On branch `refs/heads/agent/<plan>/<task>-<n>`, at `tip`; with `start`, at that commit with `tip` merged in
         and not committed; with `merge`, at `tip` with that commit merged in and not committed (MERGE_HEAD set,
         markers in the files).
-        Something half made by an earlier try is put aside and made again.
+        Something half made by an earlier try, or made under another token, is put aside and made again.
         """
         ...
 
@@ -216,6 +217,7 @@ class Repository(Protocol):
         trailers: Mapping[str, str],
         ignore: Sequence[str],
         keep_only: bool,
+        token: int = 0,
     ) -> Collected:
         """Bring an ended attempt's work home.
 
@@ -223,7 +225,8 @@ class Repository(Protocol):
         private index. HEAD is read as a file; other branches and the stash go to salvage references. The head is
         fetched with fsck and kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git`; `show_kept` or the next
         `mirror` show it in the user's repository.
-        `ignore` are paths that `prepare` put there. With `keep_only`, uncommitted work becomes a salvage reference
+        `ignore` are paths that `prepare` put there. A tree that was made under another token is refused: it is
+        another holder's. With `keep_only`, uncommitted work becomes a salvage reference
         instead.
         """
         ...

@@ -363,6 +363,7 @@ class HandedOff:
 class TaskQueued:
     plan_id: PlanId
     task_id: TaskId
+    token: int | None = None  #: of the attempt that handed off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -599,6 +600,7 @@ class GatePassed:
     candidate_id: CandidateId
     commit: Commit
     tree: str
+    token: int | None = None  #: of the attempt whose work it is; None: a sync or an undo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -644,6 +646,7 @@ class Landed:
     task_id: TaskId
     candidate_id: CandidateId | None
     commit: Commit | None
+    token: int | None = None  #: of the attempt whose work it is; None: a person's word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
