@@ -21,6 +21,7 @@ from orchestrator.model.event import (
     EffectAbandoned,
     Escalated,
     PlanCancelled,
+    ProjectionMended,
     RunFinished,
     RunLaunched,
     RunRecorded,
@@ -57,6 +58,7 @@ from orchestrator.model.fact import (
     ResumeAsked,
     RetryAsked,
     RetryDue,
+    RowsDiffered,
     RunEnded,
     RunReady,
     RunReleased,
@@ -118,7 +120,14 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case DaemonStarted():
             limits = fact.limits
             draft.record(
-                DaemonBegan(pid=fact.pid, boot_id=fact.boot_id, version=fact.version, limits=limits, quiet=fact.quiet)
+                DaemonBegan(
+                    pid=fact.pid,
+                    boot_id=fact.boot_id,
+                    version=fact.version,
+                    limits=limits,
+                    quiet=fact.quiet,
+                    tokens_from=fact.tokens_from,
+                )
             )
         case BranchBegun():
             _branch_begun(draft, fact)
@@ -174,6 +183,8 @@ def _follow(draft: Draft, fact: Fact) -> None:
                 draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
         case TrashDeleted():
             draft.record(TrashEmptied(entries=fact.entries, size_bytes=fact.size_bytes))
+        case RowsDiffered():
+            draft.record(ProjectionMended(keys=fact.keys, count=fact.count))
         case RetryDue():
             _retry_due(draft, fact)
         case EffectFailed():

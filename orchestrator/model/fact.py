@@ -125,6 +125,7 @@ class DaemonStarted:
     version: str
     limits: LaneLimits = field(default_factory=LaneLimits)
     quiet: timedelta  #: an attempt without progress for longer is flagged
+    tokens_from: int = 0  #: the highest token that the ledger knows of
 
 
 # ---- answers to effects ----
@@ -311,6 +312,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowsDiffered:
+    """Rows that faces read are kept otherwise than they should be; they are written anew with this fact."""
+
+    keys: tuple[str, ...]  #: the first of them, each as table and key
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectFailed:
     """An effect failed in a way that its port has no word for: our bug or a broken machine."""
 
@@ -379,5 +388,6 @@ Fact = (
     | Removed
     | TrashDeleted
     | Done
+    | RowsDiffered
     | EffectFailed
 )
