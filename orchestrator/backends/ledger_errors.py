@@ -128,7 +128,7 @@ def not_copied(path: Path, error: OSError, version: int) -> OrchestratorError:
 def acknowledged_lost(path: Path, seq: int, found: int) -> LedgerLostError:
     return LedgerLostError(
         f"the ledger {path} has lost what was recorded in it",
-        why=f"after an error of the disk it ends at event {found}, and {seq} were recorded; nothing more is written",
+        why=f"it ends at event {found} now, and {seq} were recorded; nothing more is written to it",
         fix="look at the disk, then `orchestrator stop --detach` and `orchestrator recover`; agents go on meanwhile",
     )
 

@@ -68,6 +68,7 @@ def kept(path: Path) -> tuple[Header, bytes] | None:
         if hashlib.sha256(content).hexdigest().encode() != digest:
             return None
         header, _, state = content.partition(b"\n")
-        return Header(**json.loads(header)), state
+        known = Header(**json.loads(header))
+        return (known, state) if known.format == _FORMAT else None
     except (OSError, ValueError, TypeError):
         return None

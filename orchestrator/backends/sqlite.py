@@ -263,6 +263,8 @@ class SqliteStore:
             tip = _read_tip(connection)
             if tip.epoch != self._tip.epoch:
                 raise ledger_errors.superseded(self._path)
+            if tip.seq < self._tip.seq or (tip.seq == self._tip.seq and tip.hash != self._tip.hash):
+                raise ledger_errors.acknowledged_lost(self._path, self._tip.seq, tip.seq)
             self._tip = tip
             yield
             connection.execute("COMMIT")
