@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
+
+
+class ProcessStat(NamedTuple):
+    """What the kernel tells of a process."""
+
+    state: str  #: one letter: `T` is suspended, `Z` has ended and waits for its parent to look
+    parent: int
+    start_time: int  #: clock ticks since boot
+
+
+def stat_of(pid: int) -> ProcessStat | None:
+    """What the kernel tells of a process; None when there is none, or the system does not tell.
+
+    Raises: OSError when nothing can be read just now, which must not be taken for the end of the process.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError, NotADirectoryError):
+        return None
+    # the second field is the program's name, which may hold spaces and brackets
+    words = stat.rpartition(b")")[2].split()
+    return ProcessStat(state=words[0].decode(), parent=int(words[1]), start_time=int(words[19]))
 
 
 def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 when there is none, or the system does not tell."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return 0
-    # the second field is the program's name, which may hold spaces and brackets
-    return int(stat.rpartition(b")")[2].split()[19])
+    found = stat_of(pid)
+    return 0 if found is None else found.start_time
 
 
 def boot_id() -> str:

@@ -26,7 +26,7 @@ from orchestrator.model.fact import AgentReported, AttemptQuiet, Fact, RunEnded
 from orchestrator.model.ids import AttemptId
 from orchestrator.model.place import Place
 from orchestrator.model.run import State
-from orchestrator.ports import Batch, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Store
+from orchestrator.ports import Batch, BeatSeen, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Store
 
 log = structlog.get_logger(__name__)
 
@@ -252,6 +252,8 @@ class Loop:
                         case QuietSeen():
                             if run.kind is not RunKind.CHECK:
                                 await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=seen.quiet), None)
+                        case BeatSeen():
+                            pass
                         case ExitSeen():
                             await self._deliver(RunEnded(run_id=run.id, exit=seen.exit, tail=seen.tail), None)
                             return

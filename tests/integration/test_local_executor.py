@@ -22,7 +22,7 @@ from orchestrator.model.agent import HandedIn, Progress
 from orchestrator.model.attempt import ExitWhy, RunExit
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.ids import RunId
-from orchestrator.ports import ExitSeen, QuietSeen, ReportSeen, RunSignal, RunSpec
+from orchestrator.ports import BeatSeen, ExitSeen, QuietSeen, ReportSeen, RunSignal, RunSpec
 from tests.fakes.runs import PATIENCE_S, a_spec, is_alive, program, text_of, until
 
 pytestmark = pytest.mark.anyio
@@ -45,10 +45,10 @@ def run_dir(tmp_path: Path) -> Path:
 async def seen(
     executor: LocalExecutor, run_dir: Path, *, reports_from: int = 0, quiet_after_s: float = 60
 ) -> list[RunSignal]:
-    """Everything that a run tells until it ends."""
+    """Everything that a run tells until it ends, its beats excepted."""
     with anyio.fail_after(PATIENCE_S):
         signals = executor.signals(RUN, str(run_dir), reports_from=reports_from, quiet_after_s=quiet_after_s)
-        return [signal async for signal in signals]
+        return [signal async for signal in signals if not isinstance(signal, BeatSeen)]
 
 
 async def run(run_dir: Path, argv: tuple[str, ...], **changes: Any) -> list[RunSignal]:

@@ -1,0 +1,190 @@
+"""Ends everything that belongs to a run, without the help of its supervisor and without ever hitting a stranger.
+
+What belongs to a run: what is in its cgroup, what descends from its supervisor (orphans come to it, so even one that
+cleared its environment and went away twice is found), and what has the run folder in its environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+from orchestrator.backends import cgroups
+from orchestrator.backends.machine import stat_of
+from orchestrator.backends.process import (
+    HAS_HANDLES,
+    LINUX,
+    holds_lock,
+    live_supervisor,
+    not_seen,
+    open_process,
+    parents,
+    processes,
+    signal_process,
+)
+from orchestrator.backends.runfolder import is_locked
+from orchestrator.backends.supervisor import cgroup_members, descendants, kill_cgroup, remove_cgroup
+from orchestrator.model.attempt import ProcessId
+from orchestrator.model.errors import OrchestratorError
+
+PATIENCE_S = 5.0  #: for what has been killed to be gone
+SUSPENDING_S = 0.5  #: for a supervisor to stand still
+LOOKS = 2  #: so often nothing may be found before we believe it
+
+
+def end_run(run_dir: Path) -> tuple[int, ...]:
+    """KILL the whole tree of a run, its supervisor last. Blocks; for worker threads.
+
+    Returns: the processes that would not die. Then the supervisor is left alone, for without it nobody would know
+    when they end.
+    Raises: OrchestratorError when the run's folder stays locked and nobody is seen who does that.
+    """
+    supervisor = live_supervisor(run_dir)
+    if supervisor is not None:
+        _suspend(supervisor)  # it would start, reap or record something meanwhile
+    tree = _Tree(run_dir, supervisor)
+    left = _end(tree)
+    if left:
+        if supervisor is not None:
+            signal_process(supervisor, signal.SIGCONT)
+        return left
+    if supervisor is not None:
+        _kill_supervisor(supervisor)
+        left = _end(_Tree(run_dir, None))
+    if not left and is_locked(run_dir / "lock"):
+        left = tuple(sorted(pid for pid in processes() if holds_lock(pid, run_dir)))
+        if not left and is_locked(run_dir / "lock"):
+            raise OrchestratorError(
+                "it cannot be told whether a run is over",
+                why="its folder is locked by a process that cannot be seen from here, in another container perhaps",
+                fix=f"end whatever holds {run_dir / 'lock'}",
+            )
+    return left
+
+
+def end_survivors(run_dir: Path) -> tuple[int, ...]:
+    """KILL what is left of a run whose supervisor is gone, so that nothing writes any more when its work is taken.
+
+    Returns: the processes that would not die.
+    """
+    return _end(_Tree(run_dir, None))
+
+
+class _Tree:
+    """The processes of a run, as they are at each moment.
+
+    Args:
+        supervisor: suspended, so that those below it stay there; None when it is gone.
+    """
+
+    def __init__(self, run_dir: Path, supervisor: ProcessId | None) -> None:
+        self._mark = b"\0ORCHESTRATOR_RUN=" + os.fsencode(run_dir) + b"\0"
+        self._supervisor = supervisor.pid if supervisor is not None else None
+        # one that we are in ourselves would be our end: the daemon was started by an agent then
+        self.cgroups = [path for path in cgroups.of_run(run_dir) if os.getpid() not in cgroup_members(str(path))]
+
+    def members(self) -> set[int]:
+        """Every process of the run that lives, the supervisor and ourselves excepted."""
+        found = {pid for pid in processes() if self._is_marked(pid)}
+        for path in self.cgroups:
+            found.update(cgroup_members(str(path)))
+        if self._supervisor is not None:
+            found.update(descendants(self._supervisor), _below(self._supervisor))
+        return {pid for pid in found - {os.getpid(), self._supervisor} if _lives(pid)}
+
+    def has(self, pid: int) -> bool:
+        """Whether that process belongs to the run now."""
+        if self._is_marked(pid) or any(pid in cgroup_members(str(path)) for path in self.cgroups):
+            return True
+        seen: set[int] = set()
+        while self._supervisor is not None and pid > 1 and pid not in seen:
+            seen.add(pid)
+            there = stat_of(pid)
+            if there is None:
+                return not LINUX  # nothing tells there; it was listed a moment ago
+            if there.parent == self._supervisor:
+                return True
+            pid = there.parent
+        return False
+
+    def _is_marked(self, pid: int) -> bool:
+        try:
+            return self._mark in b"\0" + Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
+        except OSError as error:
+            return not_seen(error)
+
+
+def _end(tree: _Tree) -> tuple[int, ...]:
+    """KILL until nothing is found any more. Returns: what would not die."""
+    until, pause, empty = time.monotonic() + PATIENCE_S, 0.001, 0
+    while True:
+        for path in tree.cgroups:
+            kill_cgroup(str(path))
+        left = tree.members()
+        empty = 0 if left else empty + 1
+        if empty == LOOKS:
+            for path in tree.cgroups:
+                remove_cgroup(str(path))
+            return ()
+        for pid in left:
+            _kill(pid, tree)
+        if time.monotonic() > until:
+            return tuple(sorted(left))
+        time.sleep(pause)
+        pause = min(0.1, 1.5 * pause)
+
+
+def _kill(pid: int, tree: _Tree) -> None:
+    """KILL a process if, with a handle on it, it still is one of the run's."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if not HAS_HANDLES:
+            if tree.has(pid):
+                os.kill(pid, signal.SIGKILL)
+            return
+        handle = os.pidfd_open(pid)
+        try:
+            if tree.has(pid):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
+
+
+def _suspend(supervisor: ProcessId) -> None:
+    signal_process(supervisor, signal.SIGSTOP)
+    until = time.monotonic() + SUSPENDING_S
+    while (there := stat_of(supervisor.pid)) is not None and there.state not in "TZ" and time.monotonic() < until:
+        time.sleep(0.001)
+
+
+def _kill_supervisor(supervisor: ProcessId) -> None:
+    """KILL it and wait until it is gone, so that its lock is free."""
+    handle = open_process(supervisor)
+    if handle is None:
+        signal_process(supervisor, signal.SIGKILL)
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll(PATIENCE_S * 1000)
+    finally:
+        os.close(handle)
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process runs; one that only waits for its parent to look does not."""
+    there = stat_of(pid)
+    return not LINUX if there is None else there.state not in "ZX"
+
+
+def _below(pid: int) -> set[int]:
+    """Every process that descends from that one, worked out from everybody's parent."""
+    everybody, found = parents(), {pid}
+    while more := {child for child, parent in everybody.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
