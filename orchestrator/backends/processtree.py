@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.backends import cgroups
@@ -33,7 +34,9 @@ from orchestrator.model.errors import OrchestratorError
 
 PATIENCE_S = 5.0  #: for what has been killed to be gone
 SUSPENDING_S = 0.5  #: for a supervisor to stand still
-LOOKS = 2  #: so often nothing may be found before we believe it
+LOOKS = 2  #: so often nothing may be found, and nothing have ended meanwhile, before we believe it
+BLIND_LOOKS = 6  #: the same when nobody keeps those that ended for us to see
+STRIKES = 50
 
 
 def end_run(run_dir: Path) -> tuple[int, ...]:
@@ -84,6 +87,8 @@ class _Tree:
     def __init__(self, run_dir: Path, supervisor: ProcessId | None) -> None:
         self._mark = b"\0ORCHESTRATOR_RUN=" + os.fsencode(run_dir) + b"\0"
         self._supervisor = supervisor.pid if supervisor is not None else None
+        self._ended: set[int] = set()  #: below the supervisor; it is suspended and so does not take note of them
+        self.looks = BLIND_LOOKS if supervisor is None else LOOKS
         # one that we are in ourselves would be our end: the daemon was started by an agent then
         self.cgroups = [path for path in cgroups.of_run(run_dir) if os.getpid() not in cgroup_members(str(path))]
 
@@ -95,6 +100,25 @@ class _Tree:
         if self._supervisor is not None:
             found.update(descendants(self._supervisor), _below(self._supervisor))
         return {pid for pid in found - {os.getpid(), self._supervisor} if _lives(pid)}
+
+    def ended(self) -> int:
+        """How many processes of the run have ended under our eyes; more, when one renews itself unseen."""
+        if self._supervisor is not None:
+            self._ended.update(pid for pid in descendants(self._supervisor) if not _lives(pid))
+        return len(self._ended)
+
+    def strike(self) -> None:
+        """KILL what has come to the supervisor, quicker than it can start another and end."""
+        for _ in range(STRIKES):
+            found = [] if self._supervisor is None else list(descendants(self._supervisor))
+            if not (fresh := [pid for pid in found if pid not in self._ended]):
+                return
+            for pid in fresh:
+                there = stat_of(pid)
+                if there is None or there.state in "ZX":
+                    self._ended.add(pid)
+                elif there.parent == self._supervisor and pid != os.getpid():
+                    _kill(pid, lambda pid: (now := stat_of(pid)) is not None and now.parent == self._supervisor)
 
     def has(self, pid: int) -> bool:
         """Whether that process belongs to the run now."""
@@ -120,34 +144,35 @@ class _Tree:
 
 def _end(tree: _Tree) -> tuple[int, ...]:
     """KILL until nothing is found any more. Returns: what would not die."""
-    until, pause, empty = time.monotonic() + PATIENCE_S, 0.001, 0
+    until, pause, empty, ended = time.monotonic() + PATIENCE_S, 0.001, 0, 0
     while True:
         for path in tree.cgroups:
             kill_cgroup(str(path))
-        left = tree.members()
-        empty = 0 if left else empty + 1
-        if empty == LOOKS:
+        tree.strike()
+        left, before, ended = tree.members(), ended, tree.ended()
+        empty = 0 if left or ended != before else empty + 1
+        if empty == tree.looks:
             for path in tree.cgroups:
                 remove_cgroup(str(path))
             return ()
         for pid in left:
-            _kill(pid, tree)
+            _kill(pid, tree.has)
         if time.monotonic() > until:
             return tuple(sorted(left))
         time.sleep(pause)
         pause = min(0.1, 1.5 * pause)
 
 
-def _kill(pid: int, tree: _Tree) -> None:
-    """KILL a process if, with a handle on it, it still is one of the run's."""
+def _kill(pid: int, is_ours: Callable[[int], bool]) -> None:
+    """KILL a process if it is one of the run's, asked when the number cannot become another's any more."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if not HAS_HANDLES:
-            if tree.has(pid):
+            if is_ours(pid):
                 os.kill(pid, signal.SIGKILL)
             return
         handle = os.pidfd_open(pid)
         try:
-            if tree.has(pid):
+            if is_ours(pid):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
         finally:
             os.close(handle)

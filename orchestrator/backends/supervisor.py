@@ -48,6 +48,7 @@ INPUT_S = 0.2  #: how often we look for more input while it is open
 LINGER_S = 1.0  #: what a program leaves behind may end by itself for so long
 MASK = b"[secret]"
 OUTSIDE = b"\0"  #: the program's word that it could not enter its cgroup
+CGROUP_KILL = "cgroup.kill"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -206,9 +207,9 @@ def is_populated(path: str) -> bool:
 
 def kill_cgroup(path: str) -> None:
     """KILL everything in a cgroup and below it."""
-    if os.path.exists(f"{path}/cgroup.kill"):
+    if os.path.exists(f"{path}/{CGROUP_KILL}"):
         with contextlib.suppress(OSError):
-            tell_cgroup(path, "cgroup.kill", "1")
+            tell_cgroup(path, CGROUP_KILL, "1")
         return
     with contextlib.suppress(OSError):  # before Linux 5.14: nothing forks meanwhile; what is frozen dies all the same
         tell_cgroup(path, "cgroup.freeze", "1")
