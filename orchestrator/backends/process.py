@@ -162,10 +162,13 @@ def open_process(process: ProcessId) -> int | None:
         if error.errno in EXHAUSTED:
             raise exhausted(f"process {process.pid} could not be watched", error) from error
         return None
-    if start_time(process.pid) != process.start_time:
-        os.close(handle)
-        return None
-    return handle
+    is_it = False
+    try:
+        is_it = start_time(process.pid) == process.start_time
+    finally:
+        if not is_it:
+            os.close(handle)
+    return handle if is_it else None
 
 
 def signal_process(process: ProcessId, *numbers: int) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import time
 from collections.abc import Callable
@@ -47,17 +46,9 @@ def end_run(run_dir: Path) -> tuple[int, ...]:
     Raises: OrchestratorError when the run's folder stays locked and nobody is seen who does that.
     """
     supervisor = live_supervisor(run_dir)
-    if supervisor is not None:
-        _suspend(supervisor)  # it would start, reap or record something meanwhile
-    tree = _Tree(run_dir, supervisor)
-    left = _end(tree)
-    if left:
-        if supervisor is not None:
-            signal_process(supervisor, signal.SIGCONT)
-        return left
-    if supervisor is not None:
-        _kill_supervisor(supervisor)
-        left = _end(_Tree(run_dir, None))
+    left = () if supervisor is None else _end_below(supervisor, run_dir)
+    if not left:
+        left = end_survivors(run_dir)
     if not left and is_locked(run_dir / "lock"):
         left = tuple(sorted(pid for pid in processes() if holds_lock(pid, run_dir)))
         if not left and is_locked(run_dir / "lock"):
@@ -178,27 +169,41 @@ def _kill(pid: int, is_ours: Callable[[int], bool]) -> None:
             os.close(handle)
 
 
-def _suspend(supervisor: ProcessId) -> None:
-    signal_process(supervisor, signal.SIGSTOP)
-    until = time.monotonic() + SUSPENDING_S
-    while (there := stat_of(supervisor.pid)) is not None and there.state not in "TZ" and time.monotonic() < until:
-        time.sleep(0.001)
+def _end_below(supervisor: ProcessId, run_dir: Path) -> tuple[int, ...]:
+    """KILL what a supervisor looks after, and then itself. Returns: what would not die; then it goes on."""
+    handle = open_process(supervisor)  # held to the end: one that is suspended must be told to go on, come what may
+    if handle is None and HAS_HANDLES:
+        return ()  # it has gone meanwhile
 
-
-def _kill_supervisor(supervisor: ProcessId) -> None:
-    """KILL it and wait until it is gone, so that its lock is free."""
-    handle = open_process(supervisor)
-    if handle is None:
-        signal_process(supervisor, signal.SIGKILL)
-        return
-    try:
+    def tell(number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        poll.poll(PATIENCE_S * 1000)
+            if handle is not None:
+                signal.pidfd_send_signal(handle, number)
+            else:
+                signal_process(supervisor, number)
+
+    gone = False
+    try:
+        tell(signal.SIGSTOP)  # it would start, take note of an end, or record something meanwhile
+        _wait_for(lambda: (there := stat_of(supervisor.pid)) is None or there.state in "TZ", SUSPENDING_S)
+        left = _end(_Tree(run_dir, supervisor))
+        if not left:
+            tell(signal.SIGKILL)
+            gone = _wait_for(lambda: not _lives(supervisor.pid), PATIENCE_S)
+            left = () if gone else (supervisor.pid,)
     finally:
-        os.close(handle)
+        if not gone:
+            tell(signal.SIGCONT)
+        if handle is not None:
+            os.close(handle)
+    return left
+
+
+def _wait_for(is_so: Callable[[], bool], within_s: float) -> bool:
+    until = time.monotonic() + within_s
+    while not (done := is_so()) and time.monotonic() < until:
+        time.sleep(0.001)
+    return done
 
 
 def _lives(pid: int) -> bool:

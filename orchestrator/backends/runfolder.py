@@ -242,10 +242,10 @@ class Reports:
         """Begin anew when this is another file than the one we are in."""
         there = os.fstat(fd)
         known, self._file = self._file, (there.st_dev, there.st_ino)
-        if there.st_size < self._at:
-            self.trouble = "it was cut short"
-        elif known is not None and known != self._file:
+        if known is not None and known != self._file:
             self.trouble = "it was replaced"
+        elif there.st_size < self._at:
+            self.trouble = "it was cut short"
         elif known is None and self._at and os.pread(fd, 1, self._at - 1) != b"\n":
             self.trouble = "it is not the file that was read before"
         else:

@@ -46,6 +46,8 @@ BEAT_S = 10.0  #: how often we show life
 LOOK_S = 1.0  #: how often we look whether the program waits for a person
 INPUT_S = 0.2  #: how often we look for more input while it is open
 LINGER_S = 1.0  #: what a program leaves behind may end by itself for so long
+#: What says nothing about a file, but that none can be opened just now.
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 MASK = b"[secret]"
 OUTSIDE = b"\0"  #: the program's word that it could not enter its cgroup
 CGROUP_KILL = "cgroup.kill"
@@ -80,11 +82,11 @@ def write_record(name: str, data: dict[str, Any], *, durable: bool = True) -> No
 
 
 def is_locked(name: str) -> bool:
-    """Whether somebody holds a lock on that file."""
+    """Whether somebody holds a lock on that file; yes while that cannot be seen, for then nobody is to be hurried."""
     try:
         fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in EXHAUSTED
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
@@ -555,9 +557,10 @@ class Run:
         while self._sink >= 0:
             if not self._pending:
                 over = os.path.exists("input.end")  # looked at first: what was written before it must not be missed
-                self._pending = self._more_input()
-                if not self._pending:
-                    if over:
+                more = self._more_input()
+                self._pending = more or b""
+                if not more:
+                    if over and more is not None:
                         self._close_input()
                     return
             try:
@@ -571,11 +574,12 @@ class Run:
             with contextlib.suppress(KeyError):
                 self._poll.unregister(self._sink)
 
-    def _more_input(self) -> bytes:
+    def _more_input(self) -> bytes | None:
+        """What has been added to the input; None when it cannot be seen just now."""
         try:
             fd = os.open("input", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return b""
+        except OSError as error:
+            return None if error.errno in EXHAUSTED else b""
         try:
             data = os.pread(fd, CHUNK, self._copied)
         except OSError:
@@ -641,17 +645,16 @@ def insist(name: str, record: dict[str, Any], beat: Beat, signals: Signals | Non
 
     Returns: whether it stands there; not when the folder is gone or, with `signals`, when we are to stop meanwhile.
     """
-    while True:
+    while signals is None or not signals.stop_asked:
         try:
             write_record(name, record)
             return True
         except FileNotFoundError:
             return False
         except OSError:
-            if signals is not None and signals.stop_asked:
-                return False
             beat.give()
             time.sleep(1)
+    return False
 
 
 def go_given(signals: Signals, beat: Beat) -> bool:
