@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.model.agent import AgentPaths, AgentReport, Briefing, Launch
-from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, RunId, TaskId
 from orchestrator.model.plan import AgentSpec
 from orchestrator.model.repo import RepoFacts
@@ -196,13 +195,14 @@ class Repository(Protocol):
         target: str,
         start: Commit | None,
         merge: Commit | None,
+        token: int = 0,
     ) -> Workspace:
         """The attempt's own bare repository and its linked worktree.
 
         On branch `refs/heads/agent/<plan>/<task>-<n>`, at `tip`; with `start`, at that commit with `tip` merged in
         and not committed; with `merge`, at `tip` with that commit merged in and not committed (MERGE_HEAD set,
         markers in the files).
-        Something half made by an earlier try is put aside and made again.
+        Something half made by an earlier try, or made under another token, is put aside and made again.
         """
         ...
 
@@ -217,6 +217,7 @@ class Repository(Protocol):
         trailers: Mapping[str, str],
         ignore: Sequence[str],
         keep_only: bool,
+        token: int = 0,
     ) -> Collected:
         """Bring an ended attempt's work home.
 
@@ -224,7 +225,8 @@ class Repository(Protocol):
         private index. HEAD is read as a file; other branches and the stash go to salvage references. The head is
         fetched with fsck and kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git`; `show_kept` or the next
         `mirror` show it in the user's repository.
-        `ignore` are paths that `prepare` put there. With `keep_only`, uncommitted work becomes a salvage reference
+        `ignore` are paths that `prepare` put there. A tree that was made under another token is refused: it is
+        another holder's. With `keep_only`, uncommitted work becomes a salvage reference
         instead.
         """
         ...
@@ -270,6 +272,10 @@ class Repository(Protocol):
         self, plan: PlanId, owner: AttemptId | CandidateId, *, landed: bool, ignore: Sequence[str]
     ) -> tuple[str, ...]:
         """Salvage what is not kept yet, then move the tree to the trash. Returns: the salvage references made."""
+        ...
+
+    async def residents(self, workspace: Workspace) -> tuple[int, ...]:
+        """Processes that work in a tree or have a file of it open; 0 stands for those that cannot be told."""
         ...
 
     async def delete_trash(self, entries: Sequence[str]) -> int:
@@ -340,14 +346,6 @@ class ExitSeen:
 
 
 RunSignal = ReportSeen | QuietSeen | BeatSeen | ExitSeen
-
-
-class RunLife(StrEnum):
-    """What can be seen of a run's supervisor from outside."""
-
-    ALIVE = "alive"  #: a supervisor of ours holds the lock, and beat lately
-    SILENT = "silent"  #: the lock is held without a beat: suspended, hung, or no supervisor of ours
-    GONE = "gone"  #: nobody holds the lock
 
 
 class Executor(Protocol):

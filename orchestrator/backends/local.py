@@ -46,10 +46,10 @@ from orchestrator.backends.runfolder import (
     waits_for_a_person,
     write_file,
 )
-from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit
+from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit, RunLife
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.ids import RunId
-from orchestrator.ports import BeatSeen, ExitSeen, QuietSeen, RunLife, RunSignal, RunSpec
+from orchestrator.ports import BeatSeen, ExitSeen, QuietSeen, RunSignal, RunSpec
 
 READY_TIMEOUT_S = 30.0
 ORPHAN_PATIENCE_S = 5.0  #: for a supervisor to notice that whoever started it is gone

@@ -21,10 +21,10 @@ from orchestrator.backends.process import live_supervisor
 from orchestrator.backends.runfolder import Reports
 from orchestrator.backends.supervisor import Beat
 from orchestrator.model.agent import Progress
-from orchestrator.model.attempt import ExitWhy
+from orchestrator.model.attempt import ExitWhy, RunLife
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.ids import RunId
-from orchestrator.ports import BeatSeen, ExitSeen, ReportSeen, RunLife
+from orchestrator.ports import BeatSeen, ExitSeen, ReportSeen
 from tests.fakes.runs import PATIENCE_S, a_spec, program, text_of, until
 
 pytestmark = pytest.mark.anyio
