@@ -36,6 +36,7 @@ from orchestrator.backends.runfolder import (
     append_once,
     exhausted,
     exit_of,
+    failure_in,
     has_started,
     is_locked,
     last_beat,
@@ -283,13 +284,24 @@ def _is_silent(run_dir: Path, quiet_after_s: float) -> bool:
 
 
 async def _final_record(run_dir: Path) -> RunExit:
-    """The exit record; LOST when there is none and nobody who could write it."""
+    """The exit record; LOST when there is none and nobody who could write it.
+
+    Raises: OrchestratorError while something of the run lives on all the same.
+    """
     with anyio.move_on_after(LOST_PATIENCE_S):
         while True:
             record = exit_of(run_dir)
             if record is not None:
                 return record
             await anyio.sleep(0.05)
-    await to_thread.run_sync(end_survivors, run_dir)
+    left = await to_thread.run_sync(end_survivors, run_dir)
+    if left:
+        raise OrchestratorError(
+            "a run is not over",
+            why=f"its supervisor is gone, and processes {', '.join(map(str, left))} of it would not die",
+            fix="end them, or what they wait for",
+        )
     started = "" if has_started(run_dir) else ", before its program was started"
-    return RunExit(why=ExitWhy.LOST, detail=f"its supervisor is gone and left no exit record{started}")
+    failure = failure_in(run_dir)
+    detail = f"its supervisor is gone and left no exit record{started}" + (f": {failure}" if failure else "")
+    return RunExit(why=ExitWhy.LOST, detail=detail)

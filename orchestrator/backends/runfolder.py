@@ -164,6 +164,16 @@ def exit_of(run_dir: Path) -> RunExit | None:
     return None
 
 
+def failure_in(run_dir: Path) -> str:
+    """Why the supervisor itself failed, as it noted last; empty when it did not."""
+    fd = open_file(run_dir / "supervisor.log")
+    if fd is None:
+        return ""
+    with open(fd, "rb") as file:
+        lines = file.read(RECORD_BYTES).decode("utf-8", "replace").strip().splitlines()
+    return printable(lines[-1]) if lines else ""
+
+
 def last_sign(run_dir: Path) -> float:
     """When the run last wrote something, in seconds since the epoch."""
     times = [0.0]

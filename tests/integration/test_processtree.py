@@ -14,14 +14,19 @@ from typing import Any
 import pytest
 
 from orchestrator.backends import cgroups, supervisor
+from orchestrator.backends.local import LocalExecutor
 from orchestrator.backends.machine import boot_id, start_time
 from orchestrator.backends.process import SUPERVISOR, Started, ask_to_stop, live_supervisor
 from orchestrator.backends.processtree import end_run, end_survivors
 from orchestrator.backends.runfolder import is_locked, supervisor_of
 from orchestrator.backends.supervisor import is_populated, kill_cgroup
+from orchestrator.model.attempt import ExitWhy
+from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.ids import RunId
+from orchestrator.ports import ExitSeen
 from tests.fakes.runs import ended, is_alive, processes_in, program, ready, text_of, until
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")]
 
 FREEZER = Path("/sys/fs/cgroup/freezer")  #: of version 1: what is frozen there does not even die
 
@@ -71,6 +76,11 @@ open("pid-parent", "w").write(str(os.getpid()))
 time.sleep(60)
 """
 HOLDER = "import fcntl, sys, time; f = open(sys.argv[1]); {lock}; print('held', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture
@@ -227,6 +237,46 @@ def test_what_does_not_die_is_told_and_its_supervisor_goes_on_to_watch_it(
         (ice / "freezer.state").write_text("THAWED")
         until(lambda: not is_alive(pids[3]), "it is gone")
         ice.rmdir()
+
+
+@pytest.mark.skipif(not os.access(FREEZER / "tasks", os.W_OK), reason="needs a freezer of cgroups version 1")
+async def test_a_run_is_not_called_lost_while_something_of_it_lives(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.backends.processtree.PATIENCE_S", 0.3)
+    started = running(run_dir, TREE, env={"ORCHESTRATOR_RUN": str(run_dir)})
+    pids = pids_in(run_dir.parent, *NAMES)
+    ice = FREEZER / f"test-lost-{os.getpid()}"
+    ice.mkdir()
+    try:
+        (ice / "tasks").write_text(str(pids[1]))
+        (ice / "freezer.state").write_text("FROZEN")
+        os.kill(supervisor_in(run_dir), signal.SIGKILL)
+        until(started.reap, "the supervisor is gone")
+        signals = LocalExecutor().signals(RunId("r"), str(run_dir), reports_from=0, quiet_after_s=60)
+        with pytest.raises(OrchestratorError, match=str(pids[1])):
+            await anext(signals)
+    finally:
+        (ice / "freezer.state").write_text("THAWED")
+        until(lambda: not is_alive(pids[1]), "it is gone")
+        ice.rmdir()
+        os.kill(pids[3], signal.SIGKILL)  # it cleared its environment, so nothing tells whose it is
+    signals = LocalExecutor().signals(RunId("r"), str(run_dir), reports_from=0, quiet_after_s=60)
+    last = await anext(signals)
+    assert isinstance(last, ExitSeen)
+    assert last.exit.why is ExitWhy.LOST
+
+
+async def test_why_a_supervisor_failed_is_told(run_dir: Path) -> None:
+    run_dir.mkdir()
+    (run_dir / "meta.json").write_text('{"started": true}')
+    (run_dir / "supervisor.log").write_text(
+        "Traceback (most recent call last):\n  ...\nOSError: [Errno 5] \x1b[2Jgone\n"
+    )
+    signals = LocalExecutor().signals(RunId("r"), str(run_dir), reports_from=0, quiet_after_s=60)
+    last = await anext(signals)
+    assert isinstance(last, ExitSeen)
+    assert last.exit.detail.endswith("OSError: [Errno 5] gone")
 
 
 # ---- who is never touched ----
