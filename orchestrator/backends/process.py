@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -19,6 +22,7 @@ from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_PROGRAM = re.compile(r"supervisor(\.[\w-]+)?\.pyc?")  #: its file, or bytecode of it, of another Python perhaps
 READY = b"ready\n"
 LINUX = sys.platform == "linux"
 HAS_HANDLES = hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
@@ -79,7 +83,7 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> tuple[Started, Proce
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", str(SUPERVISOR), str(run_dir)],
+            [sys.executable, "-I", "-S", str(compiled(SUPERVISOR)), str(run_dir)],
             {"PATH": os.defpath},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, given, 0),
@@ -114,6 +118,20 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> tuple[Started, Proce
         why=detail or REFUSALS.get(status, f"it ended with status {status} before it was ready"),
         fix=f"see {run_dir}",
     )
+
+
+def compiled(program: Path) -> Path:
+    """The bytecode that Python keeps of a file, to compile it anew takes every run some milliseconds; else the file."""
+    kept = Path(importlib.util.cache_from_source(str(program)))
+    try:
+        with kept.open("rb") as file:
+            header = file.read(16)
+        source = program.stat()
+    except OSError:
+        return program
+    # as in PEP 552: magic number, no flags, time and size of the source
+    wanted = struct.pack("<4sLLL", importlib.util.MAGIC_NUMBER, 0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size)
+    return kept if header == wanted else program
 
 
 def _says_ready(fd: int, timeout_s: float) -> bool:
@@ -215,12 +233,12 @@ def supervises(pid: int, run_dir: Path) -> bool:
     """Whether that process is our supervisor and holds the lock of this folder."""
     if not LINUX:
         listed = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return SUPERVISOR.name in listed.stdout and str(run_dir) in listed.stdout
+        return SUPERVISOR.stem in listed.stdout and str(run_dir) in listed.stdout
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError as error:
         return not_seen(error)
-    if len(words) < 5 or words[1:3] != [b"-I", b"-S"] or Path(os.fsdecode(words[3])).name != SUPERVISOR.name:
+    if len(words) < 5 or words[1:3] != [b"-I", b"-S"] or not _PROGRAM.fullmatch(Path(os.fsdecode(words[3])).name):
         return False
     return holds_lock(pid, run_dir)
 

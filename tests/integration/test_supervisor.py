@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import py_compile
 import resource
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends.process import SUPERVISOR, start_time
+from orchestrator.backends.process import SUPERVISOR, compiled, start_time
 from orchestrator.backends.supervisor import Masker
 from orchestrator.model.errors import OrchestratorError
 from tests.fakes.runs import ended, is_alive, processes_in, program, ran, ready, text_of, until
@@ -544,6 +545,25 @@ def test_more_input_than_a_pipe_holds_harms_nobody(run_dir: Path, code: str) -> 
 def test_without_input_the_program_reads_nothing(run_dir: Path) -> None:
     ran(run_dir, program("import sys; print(repr(sys.stdin.read()))"))
     assert (run_dir / "output").read_text() == "''\n"
+
+
+@pytest.mark.parametrize("kept", ["fresh", "of an older file", "of another Python", "half written", "none"])
+def test_the_supervisor_starts_from_bytecode_only_when_that_is_of_its_file(tmp_path: Path, kept: str) -> None:
+    source = tmp_path / "supervisor.py"
+    source.write_text("print('this one')")
+    cached = Path(py_compile.compile(str(source), doraise=True) or "")
+    if kept == "of an older file":
+        source.write_text("print('the newer one')")
+    elif kept == "of another Python":
+        cached.write_bytes(b"\0\0\r\n" + cached.read_bytes()[4:])
+    elif kept == "half written":
+        cached.write_bytes(cached.read_bytes()[:10])
+    elif kept == "none":
+        cached.unlink()
+    chosen = compiled(source)
+    assert chosen == (cached if kept == "fresh" else source)
+    said = subprocess.run([sys.executable, "-I", "-S", str(chosen)], capture_output=True, text=True)
+    assert said.stdout == ("the newer one\n" if kept == "of an older file" else "this one\n")
 
 
 def test_the_supervisor_needs_no_installed_package() -> None:
