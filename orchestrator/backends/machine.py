@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+HIGHEST_PID = 2**22  #: no system has higher ones
 
 
 class ProcessStat(NamedTuple):
@@ -33,6 +36,30 @@ def start_time(pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 when there is none, or the system does not tell."""
     found = stat_of(pid)
     return 0 if found is None else found.start_time
+
+
+def holds_lock(pid: int, path: Path) -> bool | None:
+    """Whether it is that process which locks a file; to have it open is not enough.
+
+    Returns: None when the files of the process cannot be seen: another user's, or the system does not show them.
+    Raises: OSError when nothing can be opened just now.
+    """
+    try:
+        there = path.stat(follow_symlinks=False)
+        with os.scandir(f"/proc/{pid}/fd") as open_files:
+            same = [file.name for file in open_files if _is_same(file.path, there)]
+        return any(b"FLOCK" in Path(f"/proc/{pid}/fdinfo/{fd}").read_bytes() for fd in same)
+    except PermissionError:
+        return None
+    except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
+        return False if Path("/proc/self/fdinfo").exists() else None
+
+
+def _is_same(path: str, there: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), there)
+    except OSError:
+        return False
 
 
 def boot_id() -> str:

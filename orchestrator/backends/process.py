@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from orchestrator.backends.machine import boot_id, start_time, stat_of
+from orchestrator.backends.machine import boot_id, holds_lock, start_time, stat_of
 from orchestrator.backends.runfolder import EXHAUSTED, exhausted, is_locked, supervisor_of
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError
@@ -240,25 +240,7 @@ def supervises(pid: int, run_dir: Path) -> bool:
         return not_seen(error)
     if len(words) < 5 or words[1:3] != [b"-I", b"-S"] or not _PROGRAM.fullmatch(Path(os.fsdecode(words[3])).name):
         return False
-    return holds_lock(pid, run_dir)
-
-
-def holds_lock(pid: int, run_dir: Path) -> bool:
-    """Whether a file that this process has open is what locks the folder; to have it open is not enough."""
-    try:
-        lock = os.stat(run_dir / "lock", follow_symlinks=False)
-        with os.scandir(f"/proc/{pid}/fd") as open_files:
-            same = [file.name for file in open_files if _is_same(file.path, lock)]
-        return any(b"FLOCK" in Path(f"/proc/{pid}/fdinfo/{fd}").read_bytes() for fd in same)
-    except OSError as error:
-        return not_seen(error)
-
-
-def _is_same(path: str, there: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), there)
-    except OSError:
-        return False
+    return holds_lock(pid, run_dir / "lock") is True
 
 
 def not_seen(error: OSError) -> bool:

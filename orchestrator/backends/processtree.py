@@ -14,11 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.backends import cgroups
-from orchestrator.backends.machine import stat_of
+from orchestrator.backends.machine import holds_lock, stat_of
 from orchestrator.backends.process import (
     HAS_HANDLES,
     LINUX,
-    holds_lock,
     live_supervisor,
     not_seen,
     open_process,
@@ -50,7 +49,7 @@ def end_run(run_dir: Path) -> tuple[int, ...]:
     if not left:
         left = end_survivors(run_dir)
     if not left and is_locked(run_dir / "lock"):
-        left = tuple(sorted(pid for pid in processes() if holds_lock(pid, run_dir)))
+        left = tuple(sorted(pid for pid in processes() if holds_lock(pid, run_dir / "lock")))
         if not left and is_locked(run_dir / "lock"):
             raise OrchestratorError(
                 "it cannot be told whether a run is over",

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends.machine import HIGHEST_PID
 from orchestrator.core.agent_lines import LONGEST, read_report, token_in
 from orchestrator.core.terminal import printable
 from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit
@@ -23,7 +24,6 @@ from orchestrator.ports import ReportSeen
 RECORD_BYTES = 1024 * 1024  #: more than any record of ours
 TAIL_BYTES = 8 * 1024
 BLOCK = 256 * 1024
-HIGHEST_PID = 2**22  #: no system has higher ones
 #: What says nothing about a file, but that none can be opened just now.
 EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
