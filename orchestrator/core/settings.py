@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from orchestrator.core.planvalues import CommitMessage, EnvName, Length, Size, SomeTime, length_text, nearest, shown
 from orchestrator.model.errors import SettingsError
+from orchestrator.model.guard import Guards
 from orchestrator.model.plan import Execution
 from orchestrator.model.run import LaneLimits
 
@@ -59,6 +60,15 @@ class LogSettings(SettingsPart):
     keep: int = Field(default=5, ge=1, le=1000)
 
 
+class ProtectSettings(SettingsPart):
+    """Limits that protect the machine and what agents cost: at each of them new work waits, and what runs goes on."""
+
+    free_disk: Size = Field(default=2 * 1024**3)
+    spawn_rate: int = Field(default=Guards().spawn_rate, ge=1, le=6000)
+    spawn_burst: int = Field(default=Guards().spawn_burst, ge=1, le=1000)
+    attempts: int = Field(default=Guards().attempts, ge=1, le=1000)
+
+
 class Settings(SettingsPart):
     """Everything that can be set outside a plan."""
 
@@ -67,6 +77,7 @@ class Settings(SettingsPart):
     log: LogSettings = Field(default=LogSettings())
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
+    protect: ProtectSettings = Field(default=ProtectSettings())
     agents: dict[str, Any] = Field(default={})
     checks: list[Any] | Literal["none"] | None = Field(default=None)
     prepare: dict[str, Any] | None = Field(default=None)
@@ -85,6 +96,11 @@ class Settings(SettingsPart):
         lanes = self.attention
         return LaneLimits(doing=lanes.doing, for_review=lanes.for_review, merging=lanes.merging, blocked=lanes.blocked)
 
+    def as_guards(self) -> Guards:
+        """How often failed work is started again, and a task at all."""
+        chosen = self.protect
+        return Guards(spawn_rate=chosen.spawn_rate, spawn_burst=chosen.spawn_burst, attempts=chosen.attempts)
+
     def as_execution(self) -> Execution:
         """The part of the settings that becomes part of a plan."""
         chosen = self.execution
@@ -100,12 +116,15 @@ _SECTIONS: dict[str, type[SettingsPart]] = {
     "log": LogSettings,
     "execution": ExecutionSettings,
     "attention": AttentionSettings,
+    "protect": ProtectSettings,
 }
 #: dotted key -> the model and field it is
 _KEYS: dict[str, tuple[type[SettingsPart], str]] = {
     **{name: (Settings, name) for name in Settings.model_fields if name not in _SECTIONS},
     **{f"{section}.{name}": (model, name) for section, model in _SECTIONS.items() for name in model.model_fields},
 }
+#: keys that are whole numbers from 1 -> the largest
+_MOST = {"log.keep": 1000, "protect.spawn_rate": 6000, "protect.spawn_burst": 1000, "protect.attempts": 1000}
 _VARIABLES = {PREFIX + key.replace(".", "__").upper(): key for key in _KEYS if key not in PLAN_TABLES}
 
 
@@ -249,8 +268,8 @@ def _words(key: str, value: object, detail: Any) -> tuple[str, str, str]:
             )
         case _:
             expected = {"dict_type": "a table", "list_type": "a list", "string_type": "a text"}.get(detail["type"])
-            if key == "log.keep":
-                expected = "a whole number from 1 to 1000"
+            if key in _MOST:
+                expected = f"a whole number from 1 to {_MOST[key]}"
             if key == "checks":
                 expected = 'a list of tables, or "none"'
             message = f"{key}: {shown(value)} cannot be used"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.model.fact import LaneLong, RetryDue
+from orchestrator.model.fact import HoldDue, LaneLong, RetryDue
+from orchestrator.model.guard import hold_key
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 
 
@@ -200,7 +201,7 @@ class WakeAt:
     """Bring `fact` when `at` has come."""
 
     at: datetime
-    fact: LaneLong | RetryDue
+    fact: LaneLong | RetryDue | HoldDue
 
     @property
     def key(self) -> str:
@@ -209,6 +210,8 @@ class WakeAt:
                 return f"{self.fact.plan_id}/{self.fact.task_id}/retry/{self.at.isoformat()}"
             case LaneLong():
                 return f"{self.fact.plan_id}/{self.fact.task_id}/{self.fact.lane}/{self.at.isoformat()}"
+            case HoldDue():
+                return f"hold/{hold_key(self.fact.reason, self.fact.plan_id)}/{self.at.isoformat()}"
 
 
 Effect = (

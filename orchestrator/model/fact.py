@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.guard import Guards, HoldReason
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.plan import Plan
 from orchestrator.model.run import Lane, LaneLimits
@@ -125,6 +126,7 @@ class DaemonStarted:
     version: str
     limits: LaneLimits = field(default_factory=LaneLimits)
     quiet: timedelta  #: an attempt without progress for longer is flagged
+    guards: Guards = field(default_factory=Guards)
 
 
 # ---- answers to effects ----
@@ -318,6 +320,25 @@ class EffectFailed:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureSeen:
+    """The machine was looked at: it is short of something, or (`detail` None) no longer."""
+
+    reason: HoldReason
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultSeen:
+    """An error of our own that nothing dealt with. `owner` is the attempt, candidate or run that it was about."""
+
+    where: str
+    error: str
+    digest: str  #: equal for errors with an equal traceback
+    tail: str
+    owner: str | None = None
+
+
 # ---- time ----
 
 
@@ -337,6 +358,15 @@ class LaneLong:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldDue:
+    """A hold that ends by itself may be over."""
+
+    reason: HoldReason
+    plan_id: PlanId | None
+    until: datetime
+
+
 Request = (
     PlanSubmitted
     | PauseAsked
@@ -351,7 +381,7 @@ Request = (
     | UndoAsked
     | StopAsked
 )
-Timed = RetryDue | LaneLong
+Timed = RetryDue | LaneLong | HoldDue
 Fact = (
     Request
     | Timed
@@ -380,4 +410,6 @@ Fact = (
     | TrashDeleted
     | Done
     | EffectFailed
+    | PressureSeen
+    | FaultSeen
 )
