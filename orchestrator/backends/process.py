@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 from orchestrator.backends.machine import boot_id, start_time
+from orchestrator.backends.pressure import inherited_descriptors
 from orchestrator.backends.runfolder import is_locked, supervisor_of
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError
@@ -70,7 +72,12 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> Started:
     Raises: OrchestratorError when it does not become ready.
     """
     given, go = os.pipe()
-    ready, told = os.pipe()
+    try:
+        ready, told = os.pipe()
+    except OSError:  # no open file is left, and these two are not to be lost as well
+        os.close(given)
+        os.close(go)
+        raise
     try:
         pid = os.posix_spawn(
             sys.executable,
@@ -90,6 +97,9 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> Started:
     finally:
         os.close(given)
         os.close(told)
+    if LINUX and (limit := inherited_descriptors()) is not None:
+        with contextlib.suppress(OSError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)  # what we gave ourselves is not for programs
     try:
         is_ready = _says_ready(ready, timeout_s)
     finally:

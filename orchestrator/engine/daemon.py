@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,6 +66,8 @@ class Daemon:
         self._leave = anyio.Event()
         self._refused: OrchestratorError | None = None
         self.control: Control | None = None
+        #: what goes on beside the loop for the whole life: a name for the log, and what is done, for ever
+        self.beside: list[tuple[str, Callable[[], Awaitable[None]]]] = []
 
     def leave(self, why: Leaving = Leaving.DETACHED) -> None:
         """End this daemon and nothing else."""
@@ -81,15 +83,17 @@ class Daemon:
             tasks.start_soon(self._signals, tasks)
             tasks.start_soon(self._loop.run, performer, to_do, started)
             if self.control is not None:
-                tasks.start_soon(self.control.serve)
+                tasks.start_soon(self._serve, self.control)
+            for name, work in self.beside:
+                tasks.start_soon(self._loop.faults.kept_up, name, work)
             if submit is not None:
                 try:
                     await self._loop.request(submit)
                 except OrchestratorError as error:
                     self._refused = error
                     self.leave(Leaving.DETACHED)
-            tasks.start_soon(self._judge)
-            tasks.start_soon(self._look_at_lock)
+            tasks.start_soon(self._loop.faults.kept_up, "whether to leave", self._judge)
+            tasks.start_soon(self._loop.faults.kept_up, "its lock", self._look_at_lock)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
             if self.control is not None:
@@ -100,6 +104,16 @@ class Daemon:
         if self._refused is not None:
             raise self._refused
         return self._leaving
+
+    async def _serve(self, control: Control) -> None:
+        """Serve the local API; a daemon that cannot begin to is none, and one that could keeps doing so."""
+        try:
+            await control.serve()
+        except Exception as error:
+            if not control.has_served:
+                raise
+            self._loop.faults.note("its local API", error)
+            await self._loop.faults.kept_up("its local API", control.serve)
 
     async def _judge(self) -> None:
         """Leave when it is time to; never on the word of an earlier daemon's life."""
