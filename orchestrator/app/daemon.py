@@ -177,6 +177,7 @@ async def _live(
             boot_id=this_process().boot_id,
             version=__version__,
             limits=settings.as_limits(),
+            terms=settings.as_terms(),
             quiet=settings.attention.quiet,
             guards=settings.as_guards(),
         )

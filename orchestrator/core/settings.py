@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from orchestrator.core.planvalues import CommitMessage, EnvName, Length, Size, SomeTime, length_text, nearest, shown
 from orchestrator.model.errors import SettingsError
 from orchestrator.model.guard import Guards
+from orchestrator.model.lease import LeaseTerms
 from orchestrator.model.plan import Execution
 from orchestrator.model.run import LaneLimits
 
@@ -53,6 +54,17 @@ class AttentionSettings(SettingsPart):
     quiet: SomeTime = Field(default=timedelta(minutes=10))
 
 
+class LeaseSettings(SettingsPart):
+    """The timed right to a task: how long it lasts without a sign of life, and what one without an end has to bear."""
+
+    ttl: SomeTime = Field(default=LeaseTerms().ttl)
+    heartbeat: SomeTime = Field(default=LeaseTerms().heartbeat)
+    stale: SomeTime = Field(default=LeaseTerms().stale)
+    review: SomeTime = Field(default=LeaseTerms().review)
+    indefinite_per_agent: int = Field(default=LeaseTerms().indefinite_per_agent, ge=0, le=1000)
+    indefinite: int = Field(default=LeaseTerms().indefinite, ge=0, le=10_000)
+
+
 class LogSettings(SettingsPart):
     """How much the daemon keeps of what it wrote: one file that is being written, and `keep` older ones."""
 
@@ -78,6 +90,7 @@ class Settings(SettingsPart):
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
     protect: ProtectSettings = Field(default=ProtectSettings())
+    leases: LeaseSettings = Field(default=LeaseSettings())
     agents: dict[str, Any] = Field(default={})
     checks: list[Any] | Literal["none"] | None = Field(default=None)
     prepare: dict[str, Any] | None = Field(default=None)
@@ -101,6 +114,10 @@ class Settings(SettingsPart):
         chosen = self.protect
         return Guards(spawn_rate=chosen.spawn_rate, spawn_burst=chosen.spawn_burst, attempts=chosen.attempts)
 
+    def as_terms(self) -> LeaseTerms:
+        """The numbers of leases."""
+        return LeaseTerms(**{name: getattr(self.leases, name) for name in LeaseSettings.model_fields})
+
     def as_execution(self) -> Execution:
         """The part of the settings that becomes part of a plan."""
         chosen = self.execution
@@ -117,6 +134,7 @@ _SECTIONS: dict[str, type[SettingsPart]] = {
     "execution": ExecutionSettings,
     "attention": AttentionSettings,
     "protect": ProtectSettings,
+    "leases": LeaseSettings,
 }
 #: dotted key -> the model and field it is
 _KEYS: dict[str, tuple[type[SettingsPart], str]] = {

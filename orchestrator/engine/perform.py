@@ -12,7 +12,7 @@ from orchestrator.core.briefing import commit_message, trailers
 from orchestrator.core.gate import candidate_message
 from orchestrator.core.steps import AGENT, candidate_steps
 from orchestrator.engine.specs import Specs
-from orchestrator.engine.trouble import is_exhausted, is_full
+from orchestrator.engine.trouble import is_exhausted, is_fault, is_full
 from orchestrator.engine.watchers import Watchers
 from orchestrator.model.attempt import AttemptState, ExitWhy, RunExit
 from orchestrator.model.effect import (
@@ -21,9 +21,12 @@ from orchestrator.model.effect import (
     CollectWork,
     DeleteTrash,
     Effect,
+    KillRun,
     LandCandidate,
     MakeWorkspace,
     MirrorBranch,
+    ProbeRun,
+    ProbeTree,
     PublishPlan,
     ReleaseRun,
     RemoveTree,
@@ -48,10 +51,13 @@ from orchestrator.model.fact import (
     PublishRefused,
     Removed,
     RunEnded,
+    RunKilled,
+    RunProbed,
     RunReady,
     RunReleased,
     TargetMoved,
     TrashDeleted,
+    TreeProbed,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
@@ -79,6 +85,7 @@ NEEDS_ROOM = MakeWorkspace | StartRun | CollectWork | BuildCandidate | LandCandi
 EXHAUSTED_PAUSE_S = 30.0  #: before the machine is asked for another process again
 LOOK_S = 1.0  #: how often somebody who waits looks whether that is still wanted
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
+LOOK_PAUSE_S = 10.0  #: before a holder that could not be looked at is looked at again
 SHOW_PAUSE_S = 0.5
 
 
@@ -123,6 +130,10 @@ class Performer:
                     log.error("machine.exhausted", effect=effect.key, error=str(error))
                     await self._pressed(HoldReason.PROCESSES, f"the machine refused another process: {_said(error)}")
                     await self._pause(effect, EXHAUSTED_PAUSE_S)
+                elif isinstance(effect, ProbeRun | ProbeTree) and not is_fault(error):
+                    # a look that fails says nothing against the holder
+                    log.warning("holder.not_seen", effect=effect.key, error=str(error))
+                    await anyio.sleep(LOOK_PAUSE_S)
                 elif isinstance(error, OrchestratorError | OSError):
                     trace = error if isinstance(error, OSError) else None
                     log.warning("effect.refused", effect=effect.key, error=str(error), exc_info=trace)
@@ -187,6 +198,16 @@ class Performer:
             case StopRun():
                 await self._executor.stop(effect.run_id, self._run_dir(effect.run_id))
                 return Done()
+            case ProbeRun():
+                life = await self._executor.probe(effect.run_id, self._run_dir(effect.run_id))
+                return RunProbed(run_id=effect.run_id, token=effect.token, life=life)
+            case ProbeTree():
+                workspace = self._plan(PlanId(effect.attempt_id.split("/", 1)[0])).attempts[effect.attempt_id].workspace
+                inside = await self._repository.residents(workspace) if workspace is not None else ()
+                return TreeProbed(attempt_id=effect.attempt_id, token=effect.token, inside=inside)
+            case KillRun():
+                left = await self._executor.kill(effect.run_id, self._run_dir(effect.run_id))
+                return RunKilled(run_id=effect.run_id, left=left)
             case CollectWork():
                 return await self._collect(effect)
             case SendAnswer():
@@ -240,6 +261,7 @@ class Performer:
             target=plan.plan.target,
             start=effect.start,
             merge=effect.merge,
+            token=effect.token,
         )
         prepare = plan.plan.prepare
         await self._preparer.prepare(workspace.path, workspace.git_dir, prepare.copy, prepare.link)
@@ -265,6 +287,7 @@ class Performer:
             trailers=trailers(plan, attempt),
             ignore=ignored(plan),
             keep_only=effect.keep_only,
+            token=effect.token,
         )
         if is_full(found.error):
             raise OrchestratorError("an attempt's work could not be brought home", why=found.error, fix="make room")
@@ -365,6 +388,8 @@ def failed(effect: Effect, why: str) -> Fact:
         case StartRun():
             # our trouble: a program that is not there is told by its supervisor
             return RunEnded(run_id=effect.run_id, exit=RunExit(why=ExitWhy.LOST, detail=why))
+        case KillRun():
+            return RunKilled(run_id=effect.run_id, left=(), detail=why)
         case CollectWork():
             return nothing_collected(effect, why)
         case BuildCandidate():

@@ -90,6 +90,13 @@ class RefusedError(OrchestratorError):
     exit_code = ExitCode.REFUSED
 
 
+class FencedError(OrchestratorError):
+    """What was to be recorded belongs to a claim that a newer one has replaced."""
+
+    code = "fenced"
+    exit_code = ExitCode.REFUSED
+
+
 class NothingError(OrchestratorError):
     """There is nothing to show or to do."""
 

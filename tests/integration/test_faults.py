@@ -55,7 +55,7 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module, name in [
-        (loop_module, "PAUSE_S"), (loop_module, "ASIDE_S"), (faults, "AGAIN_S"), (perform, "SHOW_PAUSE_S"),
+        (loop_module, "PAUSE_S"), (loop_module, "ASIDE_S"), (faults, "AGAIN_S"), (faults, "LONGEST_S"), (perform, "SHOW_PAUSE_S"),
         (perform, "ROOM_PAUSE_S"), (perform, "EXHAUSTED_PAUSE_S"), (perform, "LOOK_S"), (watchers, "FRESH_S"),
         (watchers, "DISK_EVERY_S"), (watchers, "DESCRIPTORS_EVERY_S"),
     ]:  # fmt: skip
@@ -257,7 +257,8 @@ async def test_a_ledger_that_always_fails_ends_no_daemon_and_what_happened_is_re
         await loop.request(submitted(parallel=1))
         failing = Failing(loop._store, "record", 60)
         loop._store = failing  # type: ignore[assignment]
-        await until(lambda: failing.raised == 60)
+        await until(lambda: failing.raised == 60 and HoldReason.SAFE_MODE in loop.state.holds)
+        await loop.request(ResumeAsked(by="me"))
         await until(lambda: has_come_to_rest(loop))
         assert set(states(loop).values()) == {TaskState.LANDED}
 
