@@ -126,7 +126,7 @@ def held_words(plan: PlanView) -> list[str]:
     """What keeps new work from being started and what to do about it, a line each."""
     if rows.is_over(plan):
         return []
-    return [f"held back: {hold.detail} ({hold.fix})" for hold in plan.holds]
+    return [f"held back: {hold.detail}; {hold.fix}" for hold in plan.holds]
 
 
 class Layout(StrEnum):

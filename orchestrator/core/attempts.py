@@ -117,9 +117,7 @@ def _hold_rate(draft: Draft, plan: PlanRun, left: float) -> None:
     """What has failed is not started again until there may be another start of its kind."""
     guards = draft.state.guards
     until = next_spawn_at(guards, left, draft.now)
-    detail = (
-        f"work that failed is started again {guards.spawn_rate} times a minute at most (setting protect.spawn_rate)"
-    )
+    detail = f"failed work is started again at most {guards.spawn_rate} times a minute (setting protect.spawn_rate)"
     draft.record(DispatchHeld(plan_id=plan.id, reason=HoldReason.SPAWN_RATE, detail=detail, until=until))
     draft.ask(WakeAt(at=until, fact=HoldDue(reason=HoldReason.SPAWN_RATE, plan_id=plan.id, until=until)))
 

@@ -26,7 +26,7 @@ FIXES = {
 
 def words_of(hold: Hold) -> str:
     """What holds new work back and what to do about it, in one line."""
-    return f"{hold.detail} ({FIXES[hold.reason]})"
+    return f"{hold.detail}; {FIXES[hold.reason]}"
 
 
 def in_safe_mode(state: State) -> bool:

@@ -47,6 +47,9 @@ class Watchers:
 
     async def watch_disk(self) -> None:
         """Look at the disks, for ever."""
+        for room in await to_thread.run_sync(self._machine.rooms):
+            kept = disk_floor(room.total, self._free_disk)
+            log.info("disk.watched", path=room.path, free=room.free, kept_free=kept)
         while True:
             await self.has_room()
             await anyio.sleep(DISK_EVERY_S)

@@ -55,7 +55,8 @@ def anyio_backend() -> str:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module, name in [
-        (loop_module, "PAUSE_S"), (loop_module, "ASIDE_S"), (faults, "AGAIN_S"), (faults, "LONGEST_S"), (perform, "SHOW_PAUSE_S"),
+        (loop_module, "PAUSE_S"), (loop_module, "ASIDE_S"), (faults, "AGAIN_S"), (faults, "LONGEST_S"),
+        (perform, "SHOW_PAUSE_S"),
         (perform, "ROOM_PAUSE_S"), (perform, "EXHAUSTED_PAUSE_S"), (perform, "LOOK_S"), (watchers, "FRESH_S"),
         (watchers, "DISK_EVERY_S"), (watchers, "DESCRIPTORS_EVERY_S"),
     ]:  # fmt: skip

@@ -493,8 +493,8 @@ def test_what_holds_new_work_back_is_shown_with_what_to_do(tmp_path: Path, capsy
     hold = HoldView(reason="disk", detail="only 1 GiB is free", fix="make room", since=NOW, until=None)
     world = World(tmp_path, Ledger(plans=[a_plan(holds=(hold,))], tasks=[a_task("db")]))
     assert run(world, "report") == 0
-    assert "held back: only 1 GiB is free (make room)" in capsys.readouterr().out
+    assert "held back: only 1 GiB is free; make room" in capsys.readouterr().out
     assert run(world, "status") == 0
-    assert "held back: only 1 GiB is free (make room)" in capsys.readouterr().out
+    assert "held back: only 1 GiB is free; make room" in capsys.readouterr().out
     run(world, "status", "--json")
     assert [one["reason"] for one in data_of(capsys)["holds"]] == ["disk"]

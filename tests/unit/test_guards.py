@@ -216,7 +216,7 @@ def test_why_says_that_failed_work_waits_and_until_when() -> None:
     while not world.of(DispatchHeld):
         world.settle()
         world._pass_time()
-    assert "6 times a minute at most" in " ".join(why_lines(world.state, world.plan_run, world.task("bad")))
+    assert "at most 6 times a minute" in " ".join(why_lines(world.state, world.plan_run, world.task("bad")))
     (hold,) = plan_view(world.state, world.plan_run).holds
     assert hold.until is not None
     assert timedelta(seconds=9) < hold.until - world.now <= timedelta(seconds=10)
