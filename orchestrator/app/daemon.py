@@ -141,12 +141,7 @@ async def _live(
     store = await SqliteStore.open(place.ledger)
     try:
         loop = Loop(store=store, executor=executor, clock=clock, chance=SystemChance(), place=place)
-        watchers = Watchers(
-            machine=LocalMachine(place),
-            deliver=loop.deliver,
-            state=lambda: loop.state,
-            free_disk=settings.protect.free_disk,
-        )
+        watchers = Watchers(machine=LocalMachine(place), deliver=loop.deliver, state=lambda: loop.state)
         loop.make_room = watchers.make_room
         performer = Performer(
             place=place,

@@ -6,6 +6,7 @@ follows a link out of the folder, or takes in more than it asked for.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -24,11 +25,20 @@ TAIL_BYTES = 8 * 1024
 BLOCK = 256 * 1024
 
 
+#: errors that say nothing about the file
+_NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
+
+
 def open_file(path: Path, flags: int = os.O_RDONLY) -> int | None:
-    """An open regular file; None when there is no such thing."""
+    """An open regular file; None when there is no such thing.
+
+    Raises: OSError when the machine has nothing left to look with; a run would be taken for gone otherwise.
+    """
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    except OSError:
+    except OSError as error:
+        if error.errno in _NOTHING_LEFT:
+            raise
         return None
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd

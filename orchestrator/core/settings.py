@@ -75,7 +75,7 @@ class LogSettings(SettingsPart):
 class ProtectSettings(SettingsPart):
     """Limits that protect the machine and what agents cost: at each of them new work waits, and what runs goes on."""
 
-    free_disk: Size = Field(default=2 * 1024**3)
+    free_disk: Size = Field(default=Guards().free_disk)
     spawn_rate: int = Field(default=Guards().spawn_rate, ge=1, le=6000)
     spawn_burst: int = Field(default=Guards().spawn_burst, ge=1, le=1000)
     attempts: int = Field(default=Guards().attempts, ge=1, le=1000)
@@ -110,9 +110,8 @@ class Settings(SettingsPart):
         return LaneLimits(doing=lanes.doing, for_review=lanes.for_review, merging=lanes.merging, blocked=lanes.blocked)
 
     def as_guards(self) -> Guards:
-        """How often failed work is started again, and a task at all."""
-        chosen = self.protect
-        return Guards(spawn_rate=chosen.spawn_rate, spawn_burst=chosen.spawn_burst, attempts=chosen.attempts)
+        """How much room is kept, and how often failed work is started again, and a task at all."""
+        return Guards(**{name: getattr(self.protect, name) for name in ProtectSettings.model_fields})
 
     def as_terms(self) -> LeaseTerms:
         """The numbers of leases."""

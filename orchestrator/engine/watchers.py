@@ -28,7 +28,6 @@ class Watchers:
     Args:
         deliver: hands a fact to the loop.
         state: what holds now.
-        free_disk: bytes to be kept free on each disk that we write to.
     """
 
     def __init__(
@@ -37,19 +36,14 @@ class Watchers:
         machine: Machine,
         deliver: Callable[[PressureSeen], Awaitable[object]],
         state: Callable[[], State],
-        free_disk: int,
     ) -> None:
         self._machine = machine
         self._deliver = deliver
         self._state = state
-        self._free_disk = free_disk
         self._had_room, self._looked_at = True, -math.inf
 
     async def watch_disk(self) -> None:
         """Look at the disks, for ever."""
-        for room in await to_thread.run_sync(self._machine.rooms):
-            kept = disk_floor(room.total, self._free_disk)
-            log.info("disk.watched", path=room.path, free=room.free, kept_free=kept)
         while True:
             await self.has_room()
             await anyio.sleep(DISK_EVERY_S)
@@ -74,11 +68,11 @@ class Watchers:
         return not short
 
     def _is_short(self, room: Room, *, held: bool) -> bool:
-        return is_short_of_disk(room.free, room.total, self._free_disk, held=held)
+        return is_short_of_disk(room.free, room.total, self._state().guards.free_disk, held=held)
 
     def _words(self, room: Room) -> str:
-        floor = disk_floor(room.total, self._free_disk)
-        why = "setting protect.free_disk" if floor == self._free_disk else "a twentieth of that disk"
+        floor = disk_floor(room.total, self._state().guards.free_disk)
+        why = "setting protect.free_disk" if floor == self._state().guards.free_disk else "a twentieth of that disk"
         return (
             f"{size_text(room.free)} are free on the disk of {room.path}, and {size_text(floor)} are kept free ({why})"
         )

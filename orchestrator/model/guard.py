@@ -31,6 +31,7 @@ FAULTS, FAULTS_WITHIN = 3, timedelta(minutes=10)
 class Guards:
     """Limits that a person may set."""
 
+    free_disk: int = 2 * 1024**3  #: bytes to be kept free on each disk that we write to
     spawn_rate: int = 6  #: starts a minute that follow a failure
     spawn_burst: int = 4  #: such starts at once
     attempts: int = 20  #: starts of one task in one run of its plan before a person is asked

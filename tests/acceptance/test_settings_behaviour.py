@@ -135,8 +135,9 @@ PROBES: dict[str, tuple[Callable[[Ran], Any], Any, Any]] = {
     "attention.blocked": (lambda ran: ran.told("blocked"), False, True),
     "attention.quiet": (lambda ran: bool(ran.of("attempt_flagged", "work")), False, True),
     "protect.free_disk": (
-        lambda ran: min(line["kept_free"] for line in ran.log_lines if line["event"] == "disk.watched") == 1024,
-        False, True,
+        # what comes of it below the floor is looked at in tests/integration/test_faults.py: no disk is filled here
+        lambda ran: next(e["data"]["guards"]["free_disk"] for e in ran.events if e["type"] == "daemon_began"),
+        2 * 1024**3, 1024,
     ),
     "protect.spawn_burst": (lambda ran: ran.before_hold("attempt_started", "storm"), 5, 3),
     "protect.spawn_rate": (lambda ran: ran.held_for() > timedelta(seconds=2), True, False),

@@ -111,7 +111,7 @@ class Parts:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Loop]:
         loop = Loop(store=self.store, executor=self.executor, clock=self.clock, chance=self.chance, place=self.place)
-        guard = Watchers(machine=self.machine, deliver=loop.deliver, state=lambda: loop.state, free_disk=2 * GiB)
+        guard = Watchers(machine=self.machine, deliver=loop.deliver, state=lambda: loop.state)
         loop.make_room = guard.make_room
         performer = Performer(
             place=self.place,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import structlog
 
 from orchestrator.backends.pressure import RESERVE_BYTES, LocalMachine
+from orchestrator.backends.runfolder import exit_of, is_locked
 from orchestrator.backends.watchdog import Watchdog
 from orchestrator.model.place import Place
 
@@ -85,6 +87,22 @@ print((run / "output").read_text())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.split("\n")[0] == "0", done.stderr
     assert "(200, 300)" in done.stdout
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+def test_a_run_is_not_taken_for_gone_because_the_machine_has_nothing_left_to_look_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "lock").touch()
+    assert not is_locked(tmp_path / "lock")
+    assert exit_of(tmp_path) is None
+    monkeypatch.setattr(os, "open", refuse)
+    for look in (lambda: is_locked(tmp_path / "lock"), lambda: exit_of(tmp_path)):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            look()
 
 
 @pytest.mark.anyio
