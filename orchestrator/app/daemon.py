@@ -122,6 +122,9 @@ async def _live(
     exit_when_done: bool,
     exit_when_blocked: bool,
 ) -> int:
+    import structlog
+
+    from orchestrator.app.ledger_care import LOOK, look_after_ledger
     from orchestrator.backends.clock import SystemChance, SystemClock
     from orchestrator.backends.lock import this_process
     from orchestrator.backends.prepare import TreePreparer
@@ -130,15 +133,18 @@ async def _live(
     from orchestrator.backends.surroundings import ProcessSurroundings
     from orchestrator.backends.watchdog import Watchdog
     from orchestrator.engine.control import Control
-    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
+    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of, periodically
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
     from orchestrator.engine.watchers import Watchers
     from orchestrator.model.fact import DaemonStarted
 
-    clock = SystemClock()
+    log = structlog.get_logger(__name__)
+    clock = SystemClock(jumped=lambda moved: log.warning("clock.jumped", moved_s=round(moved.total_seconds())))
     await repository.open()
     store = await SqliteStore.open(place.ledger)
+    if store.last_at is not None:
+        clock.not_before(store.last_at)
     try:
         loop = Loop(store=store, executor=executor, clock=clock, chance=SystemChance(), place=place)
         watchers = Watchers(machine=LocalMachine(place), deliver=loop.deliver, state=lambda: loop.state)
@@ -177,6 +183,7 @@ async def _live(
             guards=settings.as_guards(),
         )
         daemon.beside += [
+            ("the ledger", periodically(look_after_ledger(store, loop, clock, daemon.fail), LOOK)),
             ("the disk", watchers.watch_disk),
             ("open files", watchers.watch_descriptors),
             ("the watchdog", Watchdog().run),

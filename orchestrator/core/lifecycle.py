@@ -37,6 +37,7 @@ from orchestrator.model.event import (
     EffectAbandoned,
     Escalated,
     PlanCancelled,
+    ProjectionMended,
     RunLaunched,
     RunRecorded,
     TrashEmptied,
@@ -82,6 +83,7 @@ from orchestrator.model.fact import (
     ResumeAsked,
     RetryAsked,
     RetryDue,
+    RowsDiffered,
     RunEnded,
     RunKilled,
     RunProbed,
@@ -154,6 +156,7 @@ def _follow(draft: Draft, fact: Fact) -> None:
                     terms=fact.terms,
                     quiet=fact.quiet,
                     guards=fact.guards,
+                    tokens_from=fact.tokens_from,
                 )
             )
             lease.give_grace(draft)
@@ -233,6 +236,8 @@ def _follow(draft: Draft, fact: Fact) -> None:
                 draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
         case TrashDeleted():
             draft.record(TrashEmptied(entries=fact.entries, size_bytes=fact.size_bytes))
+        case RowsDiffered():
+            draft.record(ProjectionMended(keys=fact.keys, count=fact.count))
         case RetryDue():
             _retry_due(draft, fact)
         case EffectFailed():

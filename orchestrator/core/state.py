@@ -79,6 +79,7 @@ from orchestrator.model.event import (
     PlanRevised,
     PlanTakenUp,
     ProgressReported,
+    ProjectionMended,
     PublishBegan,
     Published,
     PublishHeld,
@@ -118,6 +119,8 @@ from orchestrator.model.run import (
     TaskState,
 )
 
+_NOTHING = State()
+
 
 def apply(state: State, event: Event, at: datetime) -> State:
     """The state after one more event, which was recorded at `at`."""
@@ -132,10 +135,11 @@ def apply(state: State, event: Event, at: datetime) -> State:
                 terms=event.terms,
                 quiet=event.quiet,
                 guards=event.guards,
+                token=max(state.token, event.tokens_from),
             )
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
-        case EffectAbandoned() | TrashEmptied():
+        case EffectAbandoned() | TrashEmptied() | ProjectionMended():
             return state
         case DispatchHeld() | DispatchFreed() | DaemonFault():
             return guarded(state, event, at)
@@ -392,6 +396,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | ByHandGivenUp()
             | ByHandEnded()
             | TrashEmptied()
+            | ProjectionMended()
             | LaneOverdue()
         ):
             raise AssertionError("handled by apply")
@@ -408,9 +413,8 @@ def _set_run(plan: PlanRun, run: Run) -> PlanRun:
     return plan
 
 
-def rebuild(events: Iterable[tuple[int, datetime, Event]]) -> State:
-    """The state after a whole ledger."""
-    state = State()
+def rebuild(events: Iterable[tuple[int, datetime, Event]], state: State = _NOTHING) -> State:
+    """The state after a whole ledger, or after what followed on an earlier state."""
     for _, at, event in events:
         state = apply(state, event, at)
     return state

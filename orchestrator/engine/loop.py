@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import anyio
+import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
@@ -23,13 +24,28 @@ from orchestrator.engine.timers import Timers
 from orchestrator.engine.trouble import fault_of, is_fault, is_full
 from orchestrator.model.attempt import Run, RunKind, RunState
 from orchestrator.model.effect import Effect, WakeAt
-from orchestrator.model.errors import InternalError, OrchestratorError
+from orchestrator.model.errors import (
+    FencedError,
+    InternalError,
+    OrchestratorError,
+    SupersededError,
+    UnsettledError,
+)
 from orchestrator.model.event import Event, wire_name
-from orchestrator.model.fact import AgentReported, AttemptBeat, AttemptQuiet, Fact, FaultSeen, RunEnded
+from orchestrator.model.fact import (
+    AgentReported,
+    AttemptBeat,
+    AttemptQuiet,
+    Done,
+    Fact,
+    FaultSeen,
+    RowsDiffered,
+    RunEnded,
+)
 from orchestrator.model.ids import AttemptId
 from orchestrator.model.place import Place
 from orchestrator.model.run import State
-from orchestrator.ports import Batch, BeatSeen, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Store
+from orchestrator.ports import Batch, BeatSeen, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Row, Store
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +54,9 @@ PAUSE_S = 1.0  #: before the ledger is tried again
 LONGEST_PAUSE_S = 30.0  #: before a run is looked at again that could not be watched
 TRIES = 3  #: of a batch that fails by an error of ours, before each fact of it is taken by itself
 ASIDE_S = 30.0  #: before a fact that fails even by itself is tried again; others go on meanwhile
+KEEP_EVERY = 20_000  #: events, after which the state is kept once more
+KEYS_TOLD = 20  #: of rows that differed
+KEEP_AT_END = 2_000  #: events that are worth it when the daemon ends
 
 
 @dataclass(slots=True)
@@ -89,6 +108,11 @@ class Loop:
         self.begun = anyio.Event()  #: this daemon's first transaction is recorded
         self.state = State()
         self.seq = 0
+        self.highest_token = 0  #: ever given out, as the ledger knows it at the start
+        self._kept_seq = 0  #: the last event in the state that was kept
+        self._keeping = False
+        self._mend: tuple[Row, ...] = ()  #: rows that are kept otherwise than they should be
+        self._compare = False  #: the rows are to be looked at
 
     # ---- what others call ----
 
@@ -117,22 +141,46 @@ class Loop:
 
     async def recover(self) -> list[Effect]:
         """Rebuild the state from the ledger. Returns: the effects that nobody has answered yet."""
-        events = await self._store.events()
-        self.state = rebuild(events)
-        self.seq = events[-1][0] if events else 0
+        kept = await self._store.snapshot()
+        before = kept if kept is not None else State()
+        events = await self._store.events(after_seq=before.seq)
+        self.state = rebuild(events, before)
+        self.seq, self._kept_seq = self.state.seq, before.seq
+        self.highest_token = await self._store.highest_token()
         self._recovered = True
         return await self._store.to_do()
+
+    async def keep_state(self, *, at_least: int = KEEP_AT_END) -> None:
+        """Keep the state for the next start, if so many events have come since it was kept last."""
+        state = self.state
+        if self._keeping or state.seq - self._kept_seq < at_least:
+            return
+        self._keeping = True
+        try:
+            await self._store.keep_snapshot(state)
+            self._kept_seq = state.seq
+        except (OSError, OrchestratorError) as error:
+            log.warning("state.not_kept", error=str(error), why="the next start takes longer, and nothing is lost")
+        except Exception as error:
+            self.faults.note("keeping the state for the next start", error)
+        finally:
+            self._keeping = False
+
+    async def compare_rows(self) -> None:
+        """Have the rows beside the events compared with what they should be, and mended."""
+        self._compare = True
+        await self._deliver(Done(), None)
 
     async def run(self, performer: Performer, to_do: list[Effect], first: Fact) -> None:
         """Run until cancelled. `first` opens this daemon's life; `to_do` is what the last one left undone."""
         self._performer = performer
         async with self._send, self._receive, anyio.create_task_group() as tasks:
             await self._deliver(first, None)
+            await self._look_at_rows()
             tasks.start_soon(self.faults.run)
             tasks.start_soon(self.faults.kept_up, "its timers", self._timers.run)
             self._begin(tasks, to_do)
             self._watch_new(tasks)
-            fresh = True
             async for delivery in self._receive:
                 batch = [delivery]
                 while len(batch) < BATCH:
@@ -143,8 +191,11 @@ class Loop:
                 while batch:
                     # what was refused by an error of ours is taken by itself, so that it holds up nobody else
                     size = 1 if batch[0].tries >= TRIES else len(batch)
-                    batch = await self._take(tasks, batch[:size], all_rows=fresh) + batch[size:]
-                fresh = False
+                    batch = await self._take(tasks, batch[:size]) + batch[size:]
+                if self._compare:
+                    await self._look_at_rows()
+                if self.state.seq - self._kept_seq >= KEEP_EVERY and not self._keeping:
+                    tasks.start_soon(self.keep_state)
 
     # ---- one transaction ----
 
@@ -155,7 +206,7 @@ class Loop:
         """Hand in what the world told, without waiting for what comes of it."""
         await self._deliver(fact, None)
 
-    async def _take(self, tasks: TaskGroup, batch: list[_Delivery], *, all_rows: bool) -> list[_Delivery]:
+    async def _take(self, tasks: TaskGroup, batch: list[_Delivery]) -> list[_Delivery]:
         """Decide and record. Returns: what has to be taken again, in the same order, because the ledger refused it."""
         outcome = _Outcome()
         taken = list(batch)
@@ -168,16 +219,21 @@ class Loop:
             record = Batch(
                 at=now,
                 events=outcome.events,
-                rows=tuple(changed_rows(State() if all_rows else self.state, state)),
+                rows=(*self._mend, *changed_rows(self.state, state)),
                 effects=outcome.effects,
                 done=outcome.keys,
             )
-            self.seq = await self._store.record(record)
+            if record.events or record.rows or record.effects or record.done:
+                self.seq = await self._recorded(record)
+        except SupersededError:
+            raise
+        except FencedError as error:
+            return await self._fenced(tasks, taken, error)
         except OrchestratorError as error:
             return await self._not_recorded(taken, error)
         except Exception as error:
             return await self._at_fault(tasks, taken, error)
-        self.state = state
+        self.state, self._mend = state, ()
         try:
             if outcome.events:
                 _log_events(outcome.events)
@@ -222,6 +278,47 @@ class Loop:
                 outcome.keys.append(delivery.key)
             taken.append(delivery)
         return taken, state
+
+    async def _recorded(self, batch: Batch) -> int:
+        """Save a batch; after an error of the disk the very same one, until it is known what became of it."""
+        while True:
+            try:
+                return await self._store.record(batch)
+            except UnsettledError as error:
+                log.error("ledger.unsettled", error=str(error))
+                await anyio.sleep(PAUSE_S)
+
+    async def _fenced(self, tasks: TaskGroup, taken: list[_Delivery], error: FencedError) -> list[_Delivery]:
+        """Something in it belongs to a claim that was replaced: that alone counts no longer."""
+        if len(taken) > 1:
+            for delivery in taken:
+                again = [delivery]
+                while again:
+                    again = await self._take(tasks, again)
+            return []
+        (delivery,) = taken
+        log.error("loop.fenced", fact=type(delivery.fact).__name__, effect=delivery.key, error=str(error))
+        delivery.error = error
+        if delivery.done is not None:
+            delivery.done.set()
+        return []
+
+    async def _look_at_rows(self) -> None:
+        """Compare the rows that faces read with the state, and have those that differ written with the next batch."""
+        self._compare = False
+        state = self.state
+        rows = await anyio.to_thread.run_sync(lambda: tuple(changed_rows(State(), state)))
+        try:
+            found = await self._store.differences(rows)
+        except Exception as error:
+            self.faults.note("comparing the rows beside the events", error)
+            self._mend = rows
+            return
+        self._mend = found.rows
+        if found.rows and not found.by_other_code:
+            keys = tuple(f"{row.table} {row.key}" for row in found.rows)
+            log.error("rows.differed", rows=len(keys), keys=keys[:KEYS_TOLD])
+            await self._deliver(RowsDiffered(keys=keys[:KEYS_TOLD], count=len(keys)), None)
 
     async def _not_recorded(self, taken: list[_Delivery], error: OrchestratorError) -> list[_Delivery]:
         """The ledger could not be written: nothing has happened. People hear it, the world's facts are kept."""

@@ -29,6 +29,7 @@ class DaemonBegan:
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta
     guards: Guards = field(default_factory=Guards)
+    tokens_from: int = 0  #: no token up to here is given out again: a newer ledger was known before this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -807,6 +808,14 @@ class EffectAbandoned:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionMended:
+    """Rows that faces read were not what follows from the events, and are written anew."""
+
+    keys: tuple[str, ...]  #: the first of them, each as table and key
+    count: int
+
+
 Event = (
     DaemonBegan
     | PlanConfirmed
@@ -887,6 +896,7 @@ Event = (
     | LaneOverdue
     | TreeRemoved
     | TrashEmptied
+    | ProjectionMended
     | EffectAbandoned
 )
 
