@@ -25,7 +25,7 @@ RECORD_BYTES = 1024 * 1024  #: more than any record of ours
 TAIL_BYTES = 8 * 1024
 BLOCK = 256 * 1024
 #: What says nothing about a file, but that none can be opened just now.
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO})
 
 
 def exhausted(what: str, error: OSError) -> OrchestratorError:
@@ -33,17 +33,19 @@ def exhausted(what: str, error: OSError) -> OrchestratorError:
     fixes = {
         errno.EMFILE: "allow the daemon more open files (`ulimit -n`), or run fewer agents at once",
         errno.ENFILE: "the whole machine has too many files open: end what holds them, or raise fs.file-max",
+        errno.EIO: "look at the disk and the system's log",
         errno.EAGAIN: "there are too many processes: end what you do not need, or raise the limit (`ulimit -u`)",
     }
     fix = fixes.get(error.errno or 0, "free some memory, or run fewer agents at once")
     return OrchestratorError(what, why=error.strerror or str(error), fix=fix)
 
 
-def open_file(path: Path, flags: int = os.O_RDONLY) -> int | None:
-    """An open regular file; None when there is no such thing.
+#: errors that say nothing about the file
+_NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
 
-    Raises: OrchestratorError when no file can be opened just now, which must never read as "there is none".
-    """
+
+def open_file(path: Path, flags: int = os.O_RDONLY) -> int | None:
+    """An open regular file; None when there is no such thing."""
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
