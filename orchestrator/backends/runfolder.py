@@ -40,12 +40,11 @@ def exhausted(what: str, error: OSError) -> OrchestratorError:
     return OrchestratorError(what, why=error.strerror or str(error), fix=fix)
 
 
-#: errors that say nothing about the file
-_NOTHING_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO})
-
-
 def open_file(path: Path, flags: int = os.O_RDONLY) -> int | None:
-    """An open regular file; None when there is no such thing."""
+    """An open regular file; None when there is no such thing.
+
+    Raises: OrchestratorError when no file can be opened just now, which must never read as "there is none".
+    """
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:

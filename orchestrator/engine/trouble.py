@@ -31,6 +31,8 @@ def is_exhausted(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or _has(error, _EXHAUSTED):
         return True
     said = str(error)
+    if isinstance(error, OrchestratorError) and error.why == os.strerror(errno.EAGAIN):
+        return True
     return any(words in said for words in _EXHAUSTED_WORDS) or ("fork" in said and os.strerror(errno.EAGAIN) in said)
 
 

@@ -17,6 +17,8 @@ import structlog
 from orchestrator.backends.pressure import RESERVE_BYTES, LocalMachine
 from orchestrator.backends.runfolder import exit_of, is_locked
 from orchestrator.backends.watchdog import Watchdog
+from orchestrator.engine.trouble import is_exhausted
+from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.place import Place
 
 
@@ -89,7 +91,7 @@ print((run / "output").read_text())
     assert "(200, 300)" in done.stdout
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
 def test_a_run_is_not_taken_for_gone_because_the_machine_has_nothing_left_to_look_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -101,8 +103,9 @@ def test_a_run_is_not_taken_for_gone_because_the_machine_has_nothing_left_to_loo
     assert exit_of(tmp_path) is None
     monkeypatch.setattr(os, "open", refuse)
     for look in (lambda: is_locked(tmp_path / "lock"), lambda: exit_of(tmp_path)):
-        with pytest.raises(OSError, match=os.strerror(number)):
+        with pytest.raises(OrchestratorError, match=os.strerror(number)) as raised:
             look()
+        assert is_exhausted(raised.value)
 
 
 @pytest.mark.anyio
