@@ -290,6 +290,7 @@ def _make_private(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.chmod(0o700)
+        _keep_name(path.parent)  # SQLite syncs the folder that the ledger is in, and nobody the one above
         # never opened again by us: closing it would drop the locks that SQLite holds on it for this process
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     except FileExistsError:
@@ -297,6 +298,15 @@ def _make_private(path: Path) -> None:
             path.chmod(0o600)
     except OSError as error:
         raise ledger_errors.cannot_be_made(path, error) from error
+
+
+def _keep_name(folder: Path) -> None:
+    """Put the name of a folder on the disk: without it a power loss takes everything that is in it."""
+    fd = os.open(folder.parent, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
