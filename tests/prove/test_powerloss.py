@@ -1,0 +1,74 @@
+"""Nothing that was acknowledged is lost with the power: the ledger, run folders, `repo.git`, the user's references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.prove.disk import Manner
+from tests.prove.powerloss import SCALE, in_memory, ledger_verdict, recorded_ledger
+from tests.prove.writelog import STRACE, Recording
+
+BATCHES, IMAGES = 50, 150  #: of the short form
+PROVE_BATCHES, PROVE_IMAGES = int(300 * SCALE), int(3000 * SCALE)
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(STRACE is None, reason="strace is not installed, and it is what records the writes"),
+]
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with in_memory() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def short_ledger(folder: Path) -> Recording:
+    return recorded_ledger(folder / "ledger", BATCHES)
+
+
+@pytest.mark.parametrize("manner", list(Manner))
+async def test_no_acknowledged_event_is_lost_with_the_power(short_ledger: Recording, manner: Manner) -> None:
+    verdict = await ledger_verdict(short_ledger, IMAGES, manner)
+    assert verdict.is_good, str(verdict)
+
+
+async def test_a_ledger_that_syncs_less_is_seen_to_lose_events(folder: Path) -> None:
+    recording = recorded_ledger(folder / "normal", BATCHES, synchronous="NORMAL")
+    verdict = await ledger_verdict(recording, IMAGES // 2, Manner.ORDERED)
+    assert verdict.lost, str(verdict)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("checkpoint", [30, 1000], ids=["frequent checkpoints", "checkpoints as they come"])
+@pytest.mark.parametrize("manner", list(Manner))
+async def test_in_thousands_of_images_no_acknowledged_event_is_lost(
+    folder: Path, manner: Manner, checkpoint: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = recorded_ledger(folder / f"{manner}-{checkpoint}", PROVE_BATCHES, checkpoint=checkpoint)
+    verdict = await ledger_verdict(recording, PROVE_IMAGES, manner)
+    with capsys.disabled():
+        print(f"\n{verdict}")
+    assert verdict.is_good, str(verdict)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+async def test_in_thousands_of_images_syncing_less_loses_events(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = recorded_ledger(folder / "normal-long", PROVE_BATCHES, synchronous="NORMAL")
+    verdict = await ledger_verdict(recording, PROVE_IMAGES, Manner.ORDERED)
+    with capsys.disabled():
+        print(f"\n{verdict}")
+    assert verdict.lost, str(verdict)
