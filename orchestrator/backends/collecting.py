@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.backends.candidates import attributes_of, changes_between, is_attributes, make_durable
+from orchestrator.backends.candidates import attributes_of, changes_between, is_attributes
+from orchestrator.backends.durable import make_durable
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.leftovers import (
     Left,
@@ -273,7 +274,7 @@ class Homecoming:
             self._salvage(present or head)
         if present != head:
             self.ours.run("update-ref", "-m", "orchestrator", self.name, head)
-        make_durable(self.repositories.place.repo_git, self.name, head)
+        make_durable(self.ours, self.name)
         mark_kept(self.ours, head)
         self.to_show[self.name] = head
 
@@ -290,7 +291,7 @@ class Homecoming:
                 name = wanted
             elif self.ours.reference(wanted) is None:
                 raise GitFailed(("update-ref", wanted), answer)
-        make_durable(self.repositories.place.repo_git, name, commit)
+        make_durable(self.ours, name)
         mark_kept(self.ours, commit)
         self.to_show[name] = commit
 

@@ -62,6 +62,8 @@ _PRIVATE_SETTINGS = {
     "fetch.prune": "false",
     "fetch.writeCommitGraph": "false",
 }
+#: by itself git leaves loose objects and references to chance: a power loss makes empty files of them
+LASTING = {"core.fsync": "all", "core.fsyncMethod": "batch"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +308,13 @@ class Repositories:
     @property
     def users(self) -> Git:
         """The user's references and objects; nothing of their checkout, none of their hooks."""
-        return Git(execute=self.execute, cwd=self.place.common_dir, git_dir=self.place.common_dir, umask=self.umask)
+        return Git(
+            execute=self.execute,
+            cwd=self.place.common_dir,
+            git_dir=self.place.common_dir,
+            settings=LASTING,
+            umask=self.umask,
+        )
 
     @property
     def users_view(self) -> Git:

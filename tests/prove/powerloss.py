@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -134,7 +133,3 @@ async def _missing_events(ledger: Path, promised: int) -> tuple[int, str]:
     if seqs != list(range(1, len(seqs) + 1)) or counted != len(seqs):
         return 0, f"events {seqs[:3]}..{seqs[-3:]}, {counted} of them verified"
     return max(0, promised - len(seqs)), ""
-
-
-def clear(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)

@@ -9,10 +9,11 @@ import pytest
 
 from tests.prove.disk import Manner
 from tests.prove.powerloss import SCALE, in_memory, ledger_verdict, recorded_ledger
+from tests.prove.whole_run import recorded_run, run_verdict
 from tests.prove.writelog import STRACE, Recording
 
-BATCHES, IMAGES = 50, 150  #: of the short form
-PROVE_BATCHES, PROVE_IMAGES = int(300 * SCALE), int(3000 * SCALE)
+BATCHES, IMAGES, RUN_IMAGES = 50, 150, 60  #: of the short form
+PROVE_BATCHES, PROVE_IMAGES, PROVE_RUN_IMAGES = int(300 * SCALE), int(3000 * SCALE), int(1000 * SCALE)
 
 pytestmark = [
     pytest.mark.anyio,
@@ -34,6 +35,19 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def short_ledger(folder: Path) -> Recording:
     return recorded_ledger(folder / "ledger", BATCHES)
+
+
+@pytest.fixture(scope="module")
+def whole_run(folder: Path) -> Recording:
+    return recorded_run(folder / "whole run")
+
+
+@pytest.mark.parametrize("manner", list(Manner))
+async def test_what_the_ledger_says_of_commits_references_and_runs_is_there(
+    whole_run: Recording, manner: Manner
+) -> None:
+    verdict = await run_verdict(whole_run, RUN_IMAGES, manner)
+    assert verdict.is_good, str(verdict)
 
 
 @pytest.mark.parametrize("manner", list(Manner))
@@ -72,3 +86,15 @@ async def test_in_thousands_of_images_syncing_less_loses_events(
     with capsys.disabled():
         print(f"\n{verdict}")
     assert verdict.lost, str(verdict)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("manner", list(Manner))
+async def test_in_many_images_of_a_whole_run_everything_agrees(
+    whole_run: Recording, manner: Manner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verdict = await run_verdict(whole_run, PROVE_RUN_IMAGES, manner)
+    with capsys.disabled():
+        print(f"\n{verdict}")
+    assert verdict.is_good, str(verdict)

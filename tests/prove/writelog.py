@@ -87,9 +87,17 @@ class Recording:
 
 
 def record(
-    argv: Sequence[str], *, root: Path, marker: Path, log: Path, env: Mapping[str, str], cwd: Path, timeout_s: float
+    argv: Sequence[str],
+    *,
+    root: Path,
+    marker: Path,
+    log: Path,
+    env: Mapping[str, str],
+    cwd: Path,
+    timeout_s: float,
+    code: int = 0,
 ) -> Recording:
-    """Run a command and record what it and all it starts do below `root`, which exists already."""
+    """Run a command, which ends with that code, and record what it and all it starts do below `root`."""
     assert STRACE is not None
     root = root.resolve()
     recording, parser = _base(root), None
@@ -105,7 +113,7 @@ def record(
         timeout=timeout_s,
         check=False,
     )
-    if done.returncode != 0:
+    if done.returncode != code:
         raise AssertionError(f"{argv} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     with log.open(encoding="ascii", errors="replace") as lines:
         for line in lines:
