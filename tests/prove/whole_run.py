@@ -19,6 +19,7 @@ from orchestrator.model.errors import NothingError, OrchestratorError
 from orchestrator.ports import Stored
 from tests.acceptance.person import ORCHESTRATOR, Person
 from tests.prove.disk import Manner
+from tests.prove.frame import inherited
 from tests.prove.powerloss import SEED, Verdict, images, in_memory
 from tests.prove.writelog import Recording, each_mark, record
 
@@ -65,7 +66,7 @@ def recorded_run(folder: Path) -> Recording:
         root=person.repo / ".git",
         marker=marker,
         log=folder / "log",
-        env=person.environ,
+        env=person.environ | inherited(),
         cwd=person.repo,
         timeout_s=120,
         code=5,
