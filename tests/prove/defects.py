@@ -64,8 +64,8 @@ _CORE = (
         "start-while-paused",
         "starts tasks of a paused plan",
         "schedule",
-        "or state.drain is not Drain.NO:\n        return None\n",
-        "and run.tip is None:\n        return None\n",
+        'plan order."""\n    if run.phase is not PlanPhase.RUNNING or run.tip',
+        'plan order."""\n    if run.tip',
         f"{LIFECYCLE}pause_starts_nothing_and_resume_goes_on",
     ),
     _core(
@@ -186,7 +186,7 @@ _CORE = (
         "gate",
         "plan.candidate is None or plan.candidate.id != candidate:",
         "plan.candidate is None:",
-        f"{LIFECYCLE}a_late_word_on_an_earlier_candidate_does_not_touch_the_one_that_lands",
+        f"{LIFECYCLE}a_landing_that_is_told_again_lands_nothing_else",
     ),
     _core(
         "merge-on-an-old-tip",
@@ -205,14 +205,6 @@ _CORE = (
         PROMISES,
     ),
     _core(
-        "drop-what-conflicts",
-        "sends a conflict back without asking anybody",
-        "gate",
-        '    drop(draft, plan, "conflict", requeued=False)',
-        '    drop(draft, plan, "conflict", requeued=True)',
-        f"{LIFECYCLE}a_conflict_asks_and_sent_back_it_goes_on_from_its_branch",
-    ),
-    _core(
         "reuse-a-token",
         "grants every lease under the same token",
         "lease",
@@ -226,7 +218,7 @@ _CORE = (
         "state",
         "max(state.token, event.token)",
         "state.token",
-        f"{LIFECYCLE}crashes_lead_to",
+        PROMISES,
     ),
     _core(
         "accept-an-old-token",
@@ -576,7 +568,7 @@ _SUPERVISION = (
         "supervisor",
         "    if not go_given(signals):",
         "    if False:",
-        f"{INTEGRATION}test_supervisor.py::test_nothing_runs_before_the_go_byte",
+        f"{INTEGRATION}test_supervisor.py::test_a_daemon_that_goes_away_before_the_go_byte_leaves_never_started",
     ),
     _at(
         Level.SUPERVISION,

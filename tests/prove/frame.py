@@ -143,12 +143,25 @@ def run(defect: Defect) -> Outcome:
             **planted(defect.id, folder),
             "PYTHONPATH": os.pathsep.join((str(HERE / "tests/prove/planting"), str(HERE))),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "COLUMNS": "240",  # pytest cuts its summary to that
             "HYPOTHESIS_STORAGE_DIRECTORY": folder,
         }
         env.pop("PYTEST_ADDOPTS", None)
         for name in [name for name in env if name.startswith(("PYTEST_XDIST", "PYTEST_CURRENT"))]:
             del env[name]
-        options = ["-x", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={folder}/t"]
+        options = [
+            "-x",
+            "-q",
+            "-rf",
+            "--tb=no",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-p",
+            "tests.prove.unshrunk",
+            f"--basetemp={folder}/t",
+        ]
         try:
             done = subprocess.run(
                 [sys.executable, "-m", "pytest", *options, *defect.caught_by],
