@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from tests.conftest import TOLD
 from tests.prove.defects import DEFECTS
 from tests.prove.frame import Defect, Edit, run
 from tests.prove.writelog import STRACE
@@ -26,17 +29,17 @@ def test_a_defect_still_finds_the_place_that_it_is_planted_in(defect: Defect) ->
 
 
 @pytest.mark.parametrize("defect", [one for one in DEFECTS if one.quick], ids=lambda defect: defect.id)
-def test_a_planted_defect_is_noticed(defect: Defect) -> None:
+def test_a_planted_defect_is_noticed(defect: Defect, record_property: Callable[[str, object], None]) -> None:
     outcome = run(defect)
+    record_property(TOLD, str(outcome))
     assert outcome.is_caught, f"{outcome}\n{outcome.said}"
 
 
 @pytest.mark.prove
 @pytest.mark.parametrize("defect", [one for one in DEFECTS if not one.quick], ids=lambda defect: defect.id)
-def test_every_planted_defect_is_noticed(defect: Defect, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_planted_defect_is_noticed(defect: Defect, record_property: Callable[[str, object], None]) -> None:
     if STRACE is None and any("test_powerloss" in node for node in defect.caught_by):
         pytest.skip("strace is not installed, and it is what records the writes")
     outcome = run(defect)
-    with capsys.disabled():
-        print(f"\n{outcome}")
+    record_property(TOLD, str(outcome))
     assert outcome.is_caught, f"{outcome}\n{outcome.said}"

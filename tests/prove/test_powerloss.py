@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import TOLD
 from tests.prove.disk import Manner
 from tests.prove.powerloss import SCALE, in_memory, ledger_verdict, recorded_ledger
 from tests.prove.whole_run import recorded_run, run_verdict
@@ -14,6 +15,8 @@ from tests.prove.writelog import STRACE, Recording
 
 BATCHES, IMAGES, RUN_IMAGES = 50, 150, 60  #: of the short form
 PROVE_BATCHES, PROVE_IMAGES, PROVE_RUN_IMAGES = int(300 * SCALE), int(3000 * SCALE), int(1000 * SCALE)
+
+Tell = Callable[[str, object], None]
 
 pytestmark = [
     pytest.mark.anyio,
@@ -44,15 +47,19 @@ def whole_run(folder: Path) -> Recording:
 
 @pytest.mark.parametrize("manner", list(Manner))
 async def test_what_the_ledger_says_of_commits_references_and_runs_is_there(
-    whole_run: Recording, manner: Manner
+    whole_run: Recording, manner: Manner, record_property: Tell
 ) -> None:
     verdict = await run_verdict(whole_run, RUN_IMAGES, manner)
+    record_property(TOLD, str(verdict))
     assert verdict.is_good, str(verdict)
 
 
 @pytest.mark.parametrize("manner", list(Manner))
-async def test_no_acknowledged_event_is_lost_with_the_power(short_ledger: Recording, manner: Manner) -> None:
+async def test_no_acknowledged_event_is_lost_with_the_power(
+    short_ledger: Recording, manner: Manner, record_property: Tell
+) -> None:
     verdict = await ledger_verdict(short_ledger, IMAGES, manner)
+    record_property(TOLD, str(verdict))
     assert verdict.is_good, str(verdict)
 
 
@@ -67,24 +74,20 @@ async def test_a_ledger_that_syncs_less_is_seen_to_lose_events(folder: Path) -> 
 @pytest.mark.parametrize("checkpoint", [30, 1000], ids=["frequent checkpoints", "checkpoints as they come"])
 @pytest.mark.parametrize("manner", list(Manner))
 async def test_in_thousands_of_images_no_acknowledged_event_is_lost(
-    folder: Path, manner: Manner, checkpoint: int, capsys: pytest.CaptureFixture[str]
+    folder: Path, manner: Manner, checkpoint: int, record_property: Tell
 ) -> None:
     recording = recorded_ledger(folder / f"{manner}-{checkpoint}", PROVE_BATCHES, checkpoint=checkpoint)
     verdict = await ledger_verdict(recording, PROVE_IMAGES, manner)
-    with capsys.disabled():
-        print(f"\n{verdict}")
+    record_property(TOLD, str(verdict))
     assert verdict.is_good, str(verdict)
 
 
 @pytest.mark.prove
 @pytest.mark.timeout(1200)
-async def test_in_thousands_of_images_syncing_less_loses_events(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_in_thousands_of_images_syncing_less_loses_events(folder: Path, record_property: Tell) -> None:
     recording = recorded_ledger(folder / "normal-long", PROVE_BATCHES, synchronous="NORMAL")
     verdict = await ledger_verdict(recording, PROVE_IMAGES, Manner.ORDERED)
-    with capsys.disabled():
-        print(f"\n{verdict}")
+    record_property(TOLD, str(verdict))
     assert verdict.lost, str(verdict)
 
 
@@ -92,9 +95,8 @@ async def test_in_thousands_of_images_syncing_less_loses_events(
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("manner", list(Manner))
 async def test_in_many_images_of_a_whole_run_everything_agrees(
-    whole_run: Recording, manner: Manner, capsys: pytest.CaptureFixture[str]
+    whole_run: Recording, manner: Manner, record_property: Tell
 ) -> None:
     verdict = await run_verdict(whole_run, PROVE_RUN_IMAGES, manner)
-    with capsys.disabled():
-        print(f"\n{verdict}")
+    record_property(TOLD, str(verdict))
     assert verdict.is_good, str(verdict)
