@@ -21,6 +21,8 @@ REMEMBERED = 10_000  #: answers about commits, before all are forgotten
 LOCK_PATIENCE_S = 4.0  #: how long a lock of somebody else's git is waited for
 
 T = TypeVar("T")
+#: folder -> its time of change when its names were put on the disk, and its names where the time alone may not tell
+Synced = dict[str, tuple[int, frozenset[str] | None]]
 _UNKNOWN = object()
 
 #: variables of the user that decide what their configuration and identity are
@@ -141,6 +143,7 @@ class Git:
     env: Mapping[str, str] = field(default_factory=dict)
     umask: int = -1
     known: dict[tuple[str, ...], Any] | None = None  #: what cannot change any more, where that is remembered
+    synced: Synced = field(default_factory=dict)
 
     def with_(
         self,
@@ -299,11 +302,18 @@ class Repositories:
     inherited: Mapping[str, str]
     umask: int  #: for files that the user will see
     known: dict[tuple[str, ...], Any] = field(default_factory=dict)  #: of commits in `repo.git`, which never go away
+    synced: Synced = field(default_factory=dict)
 
     @property
     def ours(self) -> Git:
         """`repo.git`, which no agent's tree points at."""
-        return Git(execute=self.execute, cwd=self.place.state_dir, git_dir=self.place.repo_git, known=self.known)
+        return Git(
+            execute=self.execute,
+            cwd=self.place.state_dir,
+            git_dir=self.place.repo_git,
+            known=self.known,
+            synced=self.synced,
+        )
 
     @property
     def users(self) -> Git:
@@ -314,6 +324,7 @@ class Repositories:
             git_dir=self.place.common_dir,
             settings=LASTING,
             umask=self.umask,
+            synced=self.synced,
         )
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.backends.candidates import plan_ref
-from orchestrator.backends.durable import make_durable, sync_objects
+from orchestrator.backends.durable import make_durable, sync_objects, take_as_synced
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
 from orchestrator.backends.leftovers import mark_kept
 from orchestrator.backends.references import reference_names
@@ -68,6 +68,7 @@ def bring_to_users(repositories: Repositories, *commits: Commit) -> None:
     Only what no reference of the user's leads to is packed, so the user's store is whole whatever happens meanwhile.
     """
     ours, users = repositories.ours, repositories.users
+    take_as_synced(users)
     there = [commit for commit in _shown_there(repositories) if ours.has(commit)]
     wanted = [commit for commit in commits if commit not in there]
     if not wanted:

@@ -19,7 +19,7 @@ STRACE = shutil.which("strace")
 CALLS = (
     "openat,open,creat,close,dup,dup2,dup3,fcntl,lseek,write,pwrite64,writev,pwritev,copy_file_range,sendfile,"
     "rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,ftruncate,truncate,"
-    "fsync,fdatasync,sync_file_range,fallocate,chdir,fchdir,clone,clone3,fork,vfork"
+    "fsync,fdatasync,sync_file_range,syncfs,sync,fallocate,chdir,fchdir,clone,clone3,fork,vfork"
 )
 LONGEST = 64 * 1024 * 1024  #: of one write that is recorded whole
 _LINE = re.compile(r"(\d+)\s+(.*)\n?")
@@ -227,6 +227,9 @@ class _Parser:
             case "fsync" | "fdatasync" | "sync_file_range":
                 if (node := self._node_of(self._annotated(args))) is not None:
                     self._note(Sync(node, out=name == "sync_file_range"))
+            case "syncfs" | "sync":
+                for node in range(self._next):
+                    self._note(Sync(node))
             case "ftruncate" | "truncate" | "fallocate":
                 self._truncate(process, name, args)
             case "fcntl":
