@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TOLD
+from tests.prove.after_power import brought_to_its_end
 from tests.prove.disk import Manner
-from tests.prove.powerloss import SCALE, in_memory, ledger_verdict, recorded_ledger
+from tests.prove.powerloss import SCALE, SEED, in_memory, ledger_verdict, recorded_ledger
 from tests.prove.whole_run import recorded_run, run_verdict
 from tests.prove.writelog import STRACE, Recording
 
 BATCHES, IMAGES, RUN_IMAGES = 50, 150, 60  #: of the short form
 PROVE_BATCHES, PROVE_IMAGES, PROVE_RUN_IMAGES = int(300 * SCALE), int(3000 * SCALE), int(1000 * SCALE)
+PROVE_RESTARTS = int(6 * SCALE)
 
 Tell = Callable[[str, object], None]
 
@@ -100,3 +102,13 @@ async def test_in_many_images_of_a_whole_run_everything_agrees(
     verdict = await run_verdict(whole_run, PROVE_RUN_IMAGES, manner)
     record_property(TOLD, str(verdict))
     assert verdict.is_good, str(verdict)
+
+
+@pytest.mark.prove
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("manner", list(Manner))
+def test_a_daemon_started_after_a_power_loss_brings_the_plan_to_its_end_once(folder: Path, manner: Manner) -> None:
+    where = folder / f"after {manner}"
+    recording = recorded_run(where)
+    wrong = [brought_to_its_end(recording, where, manner, f"{SEED}-{number}") for number in range(PROVE_RESTARTS)]
+    assert [one for one in wrong if one] == []
