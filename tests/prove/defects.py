@@ -295,8 +295,8 @@ _ENGINE = (
         "blame-the-work",
         "counts a full disk as the agent's failure",
         "perform",
-        "return any(os.strerror(number) in str(error)",
-        "return False and any(os.strerror(number) in str(error)",
+        "if is_full(error) and isinstance(effect, NEEDS_ROOM)",
+        "if False and isinstance(effect, NEEDS_ROOM)",
         f"{UNIT}test_perform.py",
     ),
 )
