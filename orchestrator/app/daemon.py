@@ -13,6 +13,7 @@ from orchestrator.app.plans import adapters, confirmed, write_schema
 from orchestrator.app.reading import daemon_info
 from orchestrator.app.settings import load_settings, place_for
 from orchestrator.app.state import make_state, unusable
+from orchestrator.app.upkeep import chores
 from orchestrator.model.errors import (
     ExitCode,
     OrchestratorError,
@@ -124,24 +125,28 @@ async def _live(
     from orchestrator.backends.prepare import TreePreparer
     from orchestrator.backends.sqlite import SqliteReader, SqliteStore
     from orchestrator.backends.surroundings import ProcessSurroundings
+    from orchestrator.backends.traces import check_ledger
     from orchestrator.engine.control import Control
     from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
+    from orchestrator.engine.upkeep import Upkeep
     from orchestrator.model.fact import DaemonStarted
 
     clock = SystemClock()
+    check_ledger(place)
     await repository.open()
     store = await SqliteStore.open(place.ledger)
     try:
         loop = Loop(store=store, executor=executor, clock=clock, chance=SystemChance(), place=place)
+        surroundings = ProcessSurroundings(os.environ, identity=repository.identity())
         performer = Performer(
             place=place,
             repository=repository,
             preparer=TreePreparer(place),
             executor=executor,
             adapters=adapters(),
-            surroundings=ProcessSurroundings(os.environ, identity=repository.identity()),
+            surroundings=surroundings,
             clock=clock,
             state=lambda: loop.state,
         )
@@ -149,6 +154,9 @@ async def _live(
             loop=loop,
             manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked),
             is_ours=lock.is_held,
+            upkeep=Upkeep(
+                chores(place, settings, state=lambda: loop.state, surroundings=surroundings, clock=clock),
+            ),
         )
         daemon.control = Control(
             loop=loop,

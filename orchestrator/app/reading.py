@@ -26,12 +26,21 @@ def open_ledger(place: Place) -> LedgerReader:
     from orchestrator.backends.sqlite import SqliteReader
 
     if not place.ledger.exists():
+        _check_traces(place)
         raise NothingError(
             "nothing has run in this repository yet",
             why="no plan was ever started in it",
             fix="`orchestrator start plans/YOUR-PLAN.yaml`",
         )
     return SqliteReader(place.ledger)
+
+
+def _check_traces(place: Place) -> None:
+    """Raises: OrchestratorError when there was a ledger here, and it is gone."""
+    if place.backups.exists() or place.journal.exists():
+        from orchestrator.backends.traces import check_ledger
+
+        check_ledger(place)
 
 
 def daemon_info(place: Place) -> dict[str, Any] | None:

@@ -28,6 +28,7 @@ HEADLINES = frozenset(
         "task_failed", "task_cancelled", "task_reopened", "task_added", "gate_passed", "gate_failed",
         "conflict_found", "landed", "lane_overdue", "synced", "sync_held", "published", "publish_held",
         "undo_requested", "undo_held", "undo_dropped", "undone", "effect_abandoned",
+        "ledger_recovered", "landing_found",
     }
 )  # fmt: skip
 
@@ -172,6 +173,10 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "lane_overdue": lambda d: f"in {_kind(d.get('lane'))} for longer than {_span(d.get('limit'))}",
     "tree_removed": lambda d: f"tree of {d.get('owner')} removed",
     "trash_emptied": lambda d: f"{counted(len(d.get('entries', ())), 'tree')} deleted from the trash",
+    "ledger_recovered": lambda d: (
+        f"the ledger was recovered{_by(d)}: {d.get('source')}; {counted(d.get('lost', 0), 'event')} lost"
+    ),
+    "landing_found": lambda d: f"{short(d.get('commit'))} had landed, and the recovered ledger did not know it",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",
 }
 

@@ -59,12 +59,22 @@ class LogSettings(SettingsPart):
     keep: int = Field(default=5, ge=1, le=1000)
 
 
+class LedgerSettings(SettingsPart):
+    """What is kept of the ledger beside it: verified backups, and the journal as text."""
+
+    backup_every: SomeTime = Field(default=timedelta(hours=1))
+    keep_hourly: int = Field(default=24, ge=1, le=1000)
+    keep_daily: int = Field(default=7, ge=0, le=1000)
+    journal_days: int = Field(default=90, ge=1, le=10_000)
+
+
 class Settings(SettingsPart):
     """Everything that can be set outside a plan."""
 
     worktrees: str | None = Field(default=None, min_length=1)  #: None: the sibling folder `<repo>.worktrees`
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
     log: LogSettings = Field(default=LogSettings())
+    ledger: LedgerSettings = Field(default=LedgerSettings())
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
     agents: dict[str, Any] = Field(default={})
@@ -98,8 +108,15 @@ class Settings(SettingsPart):
 
 _SECTIONS: dict[str, type[SettingsPart]] = {
     "log": LogSettings,
+    "ledger": LedgerSettings,
     "execution": ExecutionSettings,
     "attention": AttentionSettings,
+}
+#: dotted key -> the numbers that it may have
+_LEDGER_NUMBERS = {
+    "ledger.keep_hourly": "1 to 1000",
+    "ledger.keep_daily": "0 to 1000",
+    "ledger.journal_days": "1 to 10000",
 }
 #: dotted key -> the model and field it is
 _KEYS: dict[str, tuple[type[SettingsPart], str]] = {
@@ -251,6 +268,8 @@ def _words(key: str, value: object, detail: Any) -> tuple[str, str, str]:
             expected = {"dict_type": "a table", "list_type": "a list", "string_type": "a text"}.get(detail["type"])
             if key == "log.keep":
                 expected = "a whole number from 1 to 1000"
+            if key in _LEDGER_NUMBERS:
+                expected = f"a whole number from {_LEDGER_NUMBERS[key]}"
             if key == "checks":
                 expected = 'a list of tables, or "none"'
             message = f"{key}: {shown(value)} cannot be used"

@@ -16,6 +16,7 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.engine.control import Control
 from orchestrator.engine.loop import Loop
 from orchestrator.engine.perform import Performer
+from orchestrator.engine.upkeep import Upkeep
 from orchestrator.model.errors import ExitCode, OrchestratorError
 from orchestrator.model.fact import DaemonStarted, PlanSubmitted
 from orchestrator.model.run import PLAN_OVER, PlanRun, State, TaskState
@@ -56,10 +57,14 @@ class Daemon:
 
     Args:
         is_ours: whether the lock is still held; somebody may have deleted the state folder under us.
+        upkeep: what is done beside; None: nothing.
     """
 
-    def __init__(self, *, loop: Loop, manner: Manner, is_ours: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, loop: Loop, manner: Manner, is_ours: Callable[[], bool], upkeep: Upkeep | None = None
+    ) -> None:
         self._loop = loop
+        self._upkeep = upkeep
         self._is_ours = is_ours
         self._manner = manner
         self._leaving = Leaving.STOPPED
@@ -90,6 +95,8 @@ class Daemon:
                     self.leave(Leaving.DETACHED)
             tasks.start_soon(self._judge)
             tasks.start_soon(self._look_at_lock)
+            if self._upkeep is not None:
+                tasks.start_soon(self._keep_up, self._upkeep)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
             if self.control is not None:
@@ -97,6 +104,8 @@ class Daemon:
                 with anyio.move_on_after(5):
                     await self.control.closed.wait()
             tasks.cancel_scope.cancel()
+        if self._upkeep is not None and self._is_ours():
+            await self._upkeep.finish()
         if self._refused is not None:
             raise self._refused
         return self._leaving
@@ -116,6 +125,10 @@ class Daemon:
                 if self._manner.exit_when_blocked and outcome is ExitCode.NEEDS_PERSON:
                     self.leave(Leaving.BLOCKED)
             await self._loop.changed()
+
+    async def _keep_up(self, upkeep: Upkeep) -> None:
+        await self._loop.begun.wait()  # what this daemon began with is recorded
+        await upkeep.run()
 
     async def _look_at_lock(self) -> None:
         """Leave when another daemon could be started beside this one."""
