@@ -25,7 +25,7 @@ def open_ledger(place: Place) -> LedgerReader:
     """The ledger, to look at. Raises: NothingError when nothing has run here yet."""
     from orchestrator.backends.sqlite import SqliteReader
 
-    if not place.ledger.exists():
+    if not place.ledger.exists() or not place.ledger.stat().st_size:
         _check_traces(place)
         raise NothingError(
             "nothing has run in this repository yet",
