@@ -120,6 +120,9 @@ async def _live(
     exit_when_done: bool,
     exit_when_blocked: bool,
 ) -> int:
+    import structlog
+
+    from orchestrator.app.ledger_care import LOOK, look_after_ledger
     from orchestrator.backends.clock import SystemChance, SystemClock
     from orchestrator.backends.lock import this_process
     from orchestrator.backends.prepare import TreePreparer
@@ -127,16 +130,19 @@ async def _live(
     from orchestrator.backends.surroundings import ProcessSurroundings
     from orchestrator.backends.traces import check_ledger
     from orchestrator.engine.control import Control
-    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
+    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of, periodically
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
     from orchestrator.engine.upkeep import Upkeep
     from orchestrator.model.fact import DaemonStarted
 
-    clock = SystemClock()
+    log = structlog.get_logger(__name__)
+    clock = SystemClock(jumped=lambda moved: log.warning("clock.jumped", moved_s=round(moved.total_seconds())))
     check_ledger(place)
     await repository.open()
     store = await SqliteStore.open(place.ledger)
+    if store.last_at is not None:
+        clock.not_before(store.last_at)
     try:
         loop = Loop(store=store, executor=executor, clock=clock, chance=SystemChance(), place=place)
         surroundings = ProcessSurroundings(os.environ, identity=repository.identity())
@@ -158,6 +164,7 @@ async def _live(
                 chores(place, settings, state=lambda: loop.state, surroundings=surroundings, clock=clock),
             ),
         )
+        daemon.beside = periodically(look_after_ledger(store, loop, clock, daemon.fail), LOOK)
         daemon.control = Control(
             loop=loop,
             place=place,
@@ -171,6 +178,7 @@ async def _live(
             boot_id=this_process().boot_id,
             version=__version__,
             limits=settings.as_limits(),
+            terms=settings.as_terms(),
             quiet=settings.attention.quiet,
         )
         first = await confirmed(place, submit, repository) if submit is not None else None

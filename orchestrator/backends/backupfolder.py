@@ -71,7 +71,7 @@ class BackupFolder:
 
     def _sweep(self) -> None:
         """Take away what a killed daemon left half made."""
-        for path in self._folder.glob(".ledger-*"):
+        for path in self._folder.glob("ledger-*.part"):
             with suppress(FileNotFoundError):
                 path.unlink()
 

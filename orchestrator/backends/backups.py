@@ -1,68 +1,45 @@
-"""A copy of the ledger that is whole: made by SQLite's backup API, looked over, and only then given its name."""
+"""Copies of the ledger: made by SQLite's backup API while it may be in use, and believed only when they were read."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
-from orchestrator.backends import ledger_errors
-from orchestrator.backends.sqlite import verify
-from orchestrator.model.errors import OrchestratorError
+from orchestrator.backends.ledger_chain import verify
+from orchestrator.backends.ledger_file import errors_for_people, open_for_reading
 
 
 def copy(ledger: Path, to: Path) -> int:
-    """Copy a ledger, which may be in use, into one file that is whole.
+    """Copy the ledger as it is at one moment; `to` appears whole, verified and durable, or not at all.
 
-    Args:
-        to: must not be there; its folder must.
-
-    Returns: how many events the copy holds. Raises: OrchestratorError, also when the ledger itself is damaged.
+    Returns: how many events the copy holds. Raises: OrchestratorError, OSError.
     """
-    fresh = to.with_name(f".{to.name}.{os.getpid()}")
+    part = to.with_name(f"{to.name}.part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     try:
-        os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        _copied(ledger, fresh)
-        seq = verify_copy(fresh)
-        _synced(fresh)
-        os.link(fresh, to)  # a name is given once, and never taken from another file
-        _synced(to.parent)
-    except OSError as error:
-        raise OrchestratorError(
-            f"the ledger {ledger} could not be copied to {to}",
-            why=error.strerror or str(error),
-            fix="see that the folder is writable and the disk has room",
-        ) from error
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
-        trouble = ledger_errors.sqlite_trouble(name, fresh if name == "FULL" else ledger, str(error))
-        if trouble is None:
-            raise
-        raise trouble from error
+        with (
+            errors_for_people(ledger),
+            closing(open_for_reading(ledger)) as source,
+            closing(sqlite3.connect(part, isolation_level=None)) as target,
+        ):
+            source.backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")  # one file that needs no companions
+        events = verify_copy(part)
+        part.replace(to)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(to.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
     finally:
-        for left in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm"), Path(f"{fresh}-journal")):
-            with suppress(FileNotFoundError):
-                left.unlink()
-    return seq
+        os.close(folder)
+    return events
 
 
 def verify_copy(path: Path) -> int:
     """Open a copy and walk its whole chain. Returns: how many events it holds. Raises: OrchestratorError."""
     return verify(path)
-
-
-def _copied(ledger: Path, fresh: Path) -> None:
-    source = f"{ledger.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(source, uri=True)) as there, closing(sqlite3.connect(fresh)) as here:
-        there.backup(here)
-        # one file, that can be opened where nothing can be written
-        here.execute("PRAGMA journal_mode = DELETE")
-
-
-def _synced(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
