@@ -21,6 +21,7 @@ from orchestrator.app.plans import (
     write_schema,
 )
 from orchestrator.app.reading import daemon_info, examine, open_ledger, why
+from orchestrator.app.recover import recovery
 from orchestrator.app.settings import (
     load_settings,
     look_around,
@@ -48,6 +49,7 @@ __all__ = [
     "page",
     "place_for",
     "plan_schema",
+    "recovery",
     "repo_facts",
     "run_daemon",
     "save_made",

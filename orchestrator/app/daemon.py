@@ -13,6 +13,7 @@ from orchestrator.app.plans import adapters, confirmed, write_schema
 from orchestrator.app.reading import daemon_info
 from orchestrator.app.settings import load_settings, place_for
 from orchestrator.app.state import make_state, unusable
+from orchestrator.app.upkeep import chores
 from orchestrator.model.errors import (
     ExitCode,
     OrchestratorError,
@@ -131,16 +132,19 @@ async def _live(
     from orchestrator.backends.pressure import LocalMachine
     from orchestrator.backends.sqlite import SqliteReader, SqliteStore
     from orchestrator.backends.surroundings import ProcessSurroundings
+    from orchestrator.backends.traces import check_ledger
     from orchestrator.backends.watchdog import Watchdog
     from orchestrator.engine.control import Control
-    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of, periodically
+    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
+    from orchestrator.engine.upkeep import Chore, Upkeep
     from orchestrator.engine.watchers import Watchers
     from orchestrator.model.fact import DaemonStarted
 
     log = structlog.get_logger(__name__)
     clock = SystemClock(jumped=lambda moved: log.warning("clock.jumped", moved_s=round(moved.total_seconds())))
+    check_ledger(place)
     await repository.open()
     store = await SqliteStore.open(place.ledger)
     if store.last_at is not None:
@@ -149,13 +153,14 @@ async def _live(
         loop = Loop(store=store, executor=executor, clock=clock, chance=SystemChance(), place=place)
         watchers = Watchers(machine=LocalMachine(place), deliver=loop.deliver, state=lambda: loop.state)
         loop.make_room = watchers.make_room
+        surroundings = ProcessSurroundings(os.environ, identity=repository.identity())
         performer = Performer(
             place=place,
             repository=repository,
             preparer=TreePreparer(place),
             executor=executor,
             adapters=adapters(),
-            surroundings=ProcessSurroundings(os.environ, identity=repository.identity()),
+            surroundings=surroundings,
             clock=clock,
             state=lambda: loop.state,
             watchers=watchers,
@@ -164,6 +169,13 @@ async def _live(
             loop=loop,
             manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked),
             is_ours=lock.is_held,
+        )
+        look = look_after_ledger(store, loop, clock, daemon.fail)
+        daemon.upkeep = Upkeep(
+            [
+                *chores(place, settings, state=lambda: loop.state, surroundings=surroundings, clock=clock),
+                Chore(name="ledger", every=LOOK, does=look),
+            ]
         )
         daemon.control = Control(
             loop=loop,
@@ -183,7 +195,6 @@ async def _live(
             guards=settings.as_guards(),
         )
         daemon.beside += [
-            ("the ledger", periodically(look_after_ledger(store, loop, clock, daemon.fail), LOOK)),
             ("the disk", watchers.watch_disk),
             ("open files", watchers.watch_descriptors),
             ("the watchdog", Watchdog().run),

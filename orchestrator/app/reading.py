@@ -25,13 +25,22 @@ def open_ledger(place: Place) -> LedgerReader:
     """The ledger, to look at. Raises: NothingError when nothing has run here yet."""
     from orchestrator.backends.sqlite import SqliteReader
 
-    if not place.ledger.exists():
+    if not place.ledger.exists() or not place.ledger.stat().st_size:
+        _check_traces(place)
         raise NothingError(
             "nothing has run in this repository yet",
             why="no plan was ever started in it",
             fix="`orchestrator start plans/YOUR-PLAN.yaml`",
         )
     return SqliteReader(place.ledger)
+
+
+def _check_traces(place: Place) -> None:
+    """Raises: OrchestratorError when there was a ledger here, and it is gone."""
+    if place.backups.exists() or place.journal.exists():
+        from orchestrator.backends.traces import check_ledger
+
+        check_ledger(place)
 
 
 def daemon_info(place: Place) -> dict[str, Any] | None:

@@ -13,6 +13,9 @@ from orchestrator.model.errors import (
     UnsettledError,
 )
 
+#: What everybody is told whose ledger cannot be used as it is.
+RECOVER = "see with `orchestrator recover` what can be had back; it changes nothing before you say yes"
+
 #: beginning of SQLite's name for the error -> what happened, why (the error itself when empty), fix
 _TROUBLES: dict[str, tuple[str, str, str]] = {
     "FULL": (
@@ -23,7 +26,7 @@ _TROUBLES: dict[str, tuple[str, str, str]] = {
     "READONLY_DBMOVED": (
         "the ledger {path} was deleted or replaced while it was open",
         "",
-        "put the file back, and start again",
+        "put the file back, or look with `orchestrator recover` at what can be had back",
     ),
     "READONLY": (
         "the ledger {path} cannot be written",
@@ -33,12 +36,12 @@ _TROUBLES: dict[str, tuple[str, str, str]] = {
     "NOTADB": (
         "{path} is not a ledger of orchestrator",
         "",
-        "move the file away to begin a new ledger, or put a backup back; what has landed is safe in git",
+        f"{RECOVER}; what has landed is safe in git",
     ),
     "CORRUPT": (
         "the ledger {path} is damaged",
         "",
-        "keep a copy of the file, and put a backup back; what has landed is safe in git",
+        f"{RECOVER}; what has landed is safe in git",
     ),
     "BUSY": (
         "the ledger {path} is being written by another program",
@@ -81,7 +84,7 @@ def chain_broken(path: Path, seq: int) -> OrchestratorError:
     return OrchestratorError(
         f"the ledger {path} is not as it was written, from event {seq} on",
         why="its chain of hashes is broken there: the file was changed by something else, or is damaged",
-        fix="keep a copy of the file, and put a backup back; what has landed is safe in git",
+        fix=f"{RECOVER}; what has landed is safe in git",
     )
 
 
@@ -90,6 +93,22 @@ def replaced(path: Path) -> LedgerLostError:
         f"the ledger {path} was deleted or replaced while the daemon was using it",
         why="what is recorded now would be lost with the old file",
         fix="end the daemon with `orchestrator stop --detach`, put the file back, and start again",
+    )
+
+
+def missing(path: Path, traces: str) -> OrchestratorError:
+    return OrchestratorError(
+        f"the ledger {path} is missing",
+        why=f"something has run here: there are {traces}; a new ledger would begin as if nothing had",
+        fix=f"put the file back if you moved it, or {RECOVER}",
+    )
+
+
+def behind(path: Path, last: int, ahead: str) -> OrchestratorError:
+    return OrchestratorError(
+        f"the ledger {path} is not all there: it ends with event {last}",
+        why=f"{ahead}; the end was lost, as with the file's write-ahead log (-wal), or an older copy was put in place",
+        fix=RECOVER,
     )
 
 

@@ -29,6 +29,7 @@ HEADLINES = frozenset(
         "conflict_found", "landed", "lane_overdue", "synced", "sync_held", "published", "publish_held",
         "undo_requested", "undo_held", "undo_dropped", "undone", "effect_abandoned",
         "dispatch_held", "dispatch_freed", "daemon_fault",
+        "ledger_recovered", "landing_found",
     }
 )  # fmt: skip
 
@@ -195,6 +196,10 @@ WORDS: dict[str, Callable[[Data], str]] = {
         f"{counted(d.get('count', 0), 'row')} of what is shown here did not follow from the events, and written anew"
     ),
     "trash_emptied": lambda d: f"{counted(len(d.get('entries', ())), 'tree')} deleted from the trash",
+    "ledger_recovered": lambda d: (
+        f"the ledger was recovered{_by(d)}: {d.get('source')}; {counted(d.get('lost', 0), 'event')} lost"
+    ),
+    "landing_found": lambda d: f"{short(d.get('commit'))} had landed, and the recovered ledger did not know it",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",
 }
 

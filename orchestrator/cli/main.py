@@ -31,6 +31,7 @@ from orchestrator.cli import (
     plan,
     plan_fmt,
     plan_new,
+    recover,
     report,
     run,
     start,
@@ -122,6 +123,10 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("worktree info", "what one of them holds", "worktree info api"),
             ("worktree prune", "what nobody works in goes, salvaged before", "worktree prune --older-than 7d"),
         ),
+    ),
+    (
+        "Repair",
+        (("recover", "put a damaged or missing ledger together again, from backup and journal", "recover"),),
     ),
     ("Explain", (("config show", "every setting and where it comes from", "config show --origin"),)),
 )
@@ -269,6 +274,7 @@ _worktree = _group("worktree", "What is on the disk, what it holds, what may go.
 _add(_worktree, "worktree list", worktree.list_)
 _add(_worktree, "worktree info", worktree.info)
 _add(_worktree, "worktree prune", worktree.prune)
+_add(app, "recover", recover.recover)
 _config = _group("config", "The settings in force.", example="config show")
 _add(_config, "config show", config.show)
 

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,6 +72,7 @@ class World(Protocol):
         console: bool,
     ) -> int: ...
     def why(self, place: Place, task: str, plan: str) -> list[str]: ...
+    def recovery(self, place: Place, source: str | None = None) -> AbstractContextManager[Any]: ...
 
 
 class Sight(Protocol):

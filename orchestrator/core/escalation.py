@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from orchestrator.core.planvalues import length_text
@@ -377,6 +378,23 @@ def not_done(state: State, run: PlanRun, key: str, detail: str, now: datetime) -
         plan_id=run.id,
         title=f"could not be done: {key}",
         context=detail,
+        options=(Option(id="leave", label="I have seen it", effect="nothing; the plan goes on as it is"),),
+        asked_at=now,
+    )
+
+
+def recovered(state: State, run: PlanRun, landed: Sequence[str], lost: str, now: datetime) -> Item:
+    """The ledger was recovered while this plan was not over: somebody has to know what it may not know."""
+    told = ["The ledger was put together again from what was left of it.", *([lost] if lost else [])]
+    if landed:
+        told += ["Git has these on the plan's branch, and the ledger did not know them; they count as landed:", *landed]
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.STUCK,
+        trigger="effect",
+        plan_id=run.id,
+        title="the ledger was recovered; look whether the plan stands where you left it",
+        context="\n".join(told),
         options=(Option(id="leave", label="I have seen it", effect="nothing; the plan goes on as it is"),),
         asked_at=now,
     )

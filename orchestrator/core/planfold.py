@@ -14,6 +14,7 @@ from orchestrator.model.event import (
 from orchestrator.model.ids import TaskId
 from orchestrator.model.run import (
     PlanRun,
+    Reached,
     State,
     TaskRun,
     TaskState,
@@ -22,7 +23,8 @@ from orchestrator.model.run import (
 
 def confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:
     old = state.plans.get(event.plan_id)
-    numbers = old.numbers if old else {}
+    reached = state.reached.get(event.plan_id, Reached())
+    numbers = old.numbers if old else reached.attempts
     tasks = {task.id: TaskRun(task=task, since=at, attempts=numbers.get(task.id, 0)) for task in event.plan.tasks}
     run = PlanRun(
         plan=event.plan,
@@ -34,7 +36,7 @@ def confirmed(state: State, event: PlanConfirmed, at: datetime) -> State:
         tasks=tasks,
         rivals=rivals_of(event.rivals),
         rank=event.rank,
-        candidates=old.candidates if old else 0,
+        candidates=old.candidates if old else reached.candidates,
         numbers=numbers,
     )
     return replace(plan_with(state, run), current=event.plan_id)

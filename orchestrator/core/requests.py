@@ -32,7 +32,7 @@ from orchestrator.model.fact import (
 )
 from orchestrator.model.ids import AttemptId, PlanId, TaskId
 from orchestrator.model.item import ItemKind
-from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, State, TaskState
+from orchestrator.model.run import OVER, PLAN_OVER, CandidateStage, Drain, PlanPhase, PlanRun, Reached, State, TaskState
 
 
 def submit(draft: Draft, fact: PlanSubmitted) -> None:
@@ -73,7 +73,8 @@ def submit(draft: Draft, fact: PlanSubmitted) -> None:
             draft.record(
                 ItemWithdrawn(plan_id=name, task_id=item.task_id, item_id=item.id, reason="the plan was started anew")
             )
-    number = old.number + 1 if old else 1
+    reached = state.reached.get(name, Reached()).number
+    number = max(old.number if old else 0, reached) + 1
     draft.record(
         PlanConfirmed(
             plan_id=name,

@@ -81,12 +81,22 @@ class ProtectSettings(SettingsPart):
     attempts: int = Field(default=Guards().attempts, ge=1, le=1000)
 
 
+class LedgerSettings(SettingsPart):
+    """What is kept of the ledger beside it: verified backups, and the journal as text."""
+
+    backup_every: SomeTime = Field(default=timedelta(hours=1))
+    keep_hourly: int = Field(default=24, ge=1, le=1000)
+    keep_daily: int = Field(default=7, ge=0, le=1000)
+    journal_days: int = Field(default=90, ge=1, le=10_000)
+
+
 class Settings(SettingsPart):
     """Everything that can be set outside a plan."""
 
     worktrees: str | None = Field(default=None, min_length=1)  #: None: the sibling folder `<repo>.worktrees`
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
     log: LogSettings = Field(default=LogSettings())
+    ledger: LedgerSettings = Field(default=LedgerSettings())
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
     protect: ProtectSettings = Field(default=ProtectSettings())
@@ -130,6 +140,7 @@ class Settings(SettingsPart):
 
 _SECTIONS: dict[str, type[SettingsPart]] = {
     "log": LogSettings,
+    "ledger": LedgerSettings,
     "execution": ExecutionSettings,
     "attention": AttentionSettings,
     "protect": ProtectSettings,
@@ -140,8 +151,18 @@ _KEYS: dict[str, tuple[type[SettingsPart], str]] = {
     **{name: (Settings, name) for name in Settings.model_fields if name not in _SECTIONS},
     **{f"{section}.{name}": (model, name) for section, model in _SECTIONS.items() for name in model.model_fields},
 }
-#: keys that are whole numbers from 1 -> the largest
-_MOST = {"log.keep": 1000, "protect.spawn_rate": 6000, "protect.spawn_burst": 1000, "protect.attempts": 1000}
+#: keys that are whole numbers -> which ones
+_NUMBERS = {
+    "log.keep": "1 to 1000",
+    "protect.spawn_rate": "1 to 6000",
+    "protect.spawn_burst": "1 to 1000",
+    "protect.attempts": "1 to 1000",
+    "ledger.keep_hourly": "1 to 1000",
+    "ledger.keep_daily": "0 to 1000",
+    "ledger.journal_days": "1 to 10000",
+    "leases.indefinite": "0 to 10000",
+    "leases.indefinite_per_agent": "0 to 1000",
+}
 _VARIABLES = {PREFIX + key.replace(".", "__").upper(): key for key in _KEYS if key not in PLAN_TABLES}
 
 
@@ -285,8 +306,8 @@ def _words(key: str, value: object, detail: Any) -> tuple[str, str, str]:
             )
         case _:
             expected = {"dict_type": "a table", "list_type": "a list", "string_type": "a text"}.get(detail["type"])
-            if key in _MOST:
-                expected = f"a whole number from 1 to {_MOST[key]}"
+            if key in _NUMBERS:
+                expected = f"a whole number from {_NUMBERS[key]}"
             if key == "checks":
                 expected = 'a list of tables, or "none"'
             message = f"{key}: {shown(value)} cannot be used"

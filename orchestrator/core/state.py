@@ -23,6 +23,7 @@ from orchestrator.core.moves import (
     task_with,
 )
 from orchestrator.core.planfold import confirmed, revised
+from orchestrator.core.recoveryfold import landing_found, ledger_recovered
 from orchestrator.core.undofold import undo_folded
 from orchestrator.model.attempt import Attempt, AttemptState, Run, RunKind, RunState
 from orchestrator.model.event import (
@@ -63,6 +64,7 @@ from orchestrator.model.event import (
     HolderReleased,
     ItemWithdrawn,
     Landed,
+    LandingFound,
     LaneOverdue,
     LateResult,
     LeaseEnded,
@@ -70,6 +72,7 @@ from orchestrator.model.event import (
     LeaseRenewed,
     LeaseStuck,
     LeaseSuspected,
+    LedgerRecovered,
     NoChangeDeclared,
     PlanCancelled,
     PlanConfirmed,
@@ -158,6 +161,8 @@ def apply(state: State, event: Event, at: datetime) -> State:
             return free_item(item_with(state, item), event.plan_id, event.task_id, event.item_id, at)
         case LaneOverdue():
             return overdue(state, event, at)
+        case LedgerRecovered():
+            return ledger_recovered(state, event)
         case LeaseGranted():
             state = replace(state, token=max(state.token, event.token))
             return plan_with(state, _in_plan(state.plans[event.plan_id], event, at, state.seq))
@@ -371,6 +376,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             return at_the_gate(plan, event, at)
         case UndoRequested() | UndoHeld() | UndoDropped() | Undone():
             return undo_folded(plan, event, at)
+        case LandingFound():
+            return landing_found(plan, event, at)
         case TreeRemoved():
             if event.owner in plan.attempts:
                 owner = AttemptId(event.owner)
@@ -398,6 +405,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | TrashEmptied()
             | ProjectionMended()
             | LaneOverdue()
+            | LedgerRecovered()
         ):
             raise AssertionError("handled by apply")
         case _:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from enum import StrEnum
 
 import anyio
@@ -17,6 +16,7 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.engine.control import Control
 from orchestrator.engine.loop import Loop
 from orchestrator.engine.perform import Performer
+from orchestrator.engine.upkeep import Upkeep
 from orchestrator.model.effect import Effect
 from orchestrator.model.errors import ExitCode, OrchestratorError, SupersededError
 from orchestrator.model.fact import DaemonStarted, PlanSubmitted
@@ -25,17 +25,6 @@ from orchestrator.model.run import PLAN_OVER, PlanRun, State, TaskState
 log = structlog.get_logger(__name__)
 
 LOOK_AT_LOCK_S = 5.0
-
-
-def periodically(work: Callable[[], Awaitable[None]], every: timedelta) -> Callable[[], Coroutine[None, None, None]]:
-    """Something that does this work at once, and again and again."""
-
-    async def again() -> None:
-        while True:
-            await work()
-            await anyio.sleep(every.total_seconds())
-
-    return again
 
 
 class Leaving(StrEnum):
@@ -81,6 +70,7 @@ class Daemon:
         self.control: Control | None = None
         #: what goes on beside the loop for the whole life: a name for the log, and what is done, for ever
         self.beside: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self.upkeep: Upkeep | None = None  #: what is done every so often, and once more at the end
 
     def leave(self, why: Leaving = Leaving.DETACHED) -> None:
         """End this daemon and nothing else."""
@@ -112,6 +102,8 @@ class Daemon:
                     self.fail(error)
             tasks.start_soon(self._loop.faults.kept_up, "whether to leave", self._judge)
             tasks.start_soon(self._loop.faults.kept_up, "its lock", self._look_at_lock)
+            if self.upkeep is not None:
+                tasks.start_soon(self._loop.faults.kept_up, "its upkeep", self._keep_up)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
             if self.control is not None:
@@ -120,6 +112,8 @@ class Daemon:
                     await self.control.closed.wait()
             tasks.cancel_scope.cancel()
         await self._loop.keep_state()
+        if self.upkeep is not None and self._is_ours():
+            await self.upkeep.finish()
         if self._refused is not None:
             raise self._refused
         return self._leaving
@@ -160,6 +154,11 @@ class Daemon:
                 if self._manner.exit_when_blocked and outcome is ExitCode.NEEDS_PERSON:
                     self.leave(Leaving.BLOCKED)
             await self._loop.changed()
+
+    async def _keep_up(self) -> None:
+        assert self.upkeep is not None
+        await self._loop.begun.wait()  # what this daemon began with is recorded
+        await self.upkeep.run()
 
     async def _look_at_lock(self) -> None:
         """Leave when another daemon could be started beside this one."""

@@ -17,7 +17,7 @@ from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanI
 from orchestrator.model.item import Item
 from orchestrator.model.lease import LeaseTerms
 from orchestrator.model.plan import Plan, Task
-from orchestrator.model.run import Lane, LaneLimits
+from orchestrator.model.run import Lane, LaneLimits, Reached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -801,6 +801,28 @@ class TrashEmptied:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRecovered:
+    """A person had the ledger put together again from what was left of it."""
+
+    source: str  #: which events came from where, in words
+    good_seq: int  #: up to here the hashes are those that were written; from the next event on they are new
+    lost: int  #: events that are known to have been, and could not be had back
+    masked: int  #: events that hold a mask where something secret stood
+    token_floor: int  #: every token that is given out from here on is higher
+    reached: dict[PlanId, Reached]
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandingFound:
+    """Git has a commit on the plan's branch that a recovered ledger does not know: git is right about what landed."""
+
+    plan_id: PlanId
+    task_id: TaskId | None  #: None: the target was taken in, something was undone, or nobody can tell
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAbandoned:
     """Our bug or a broken machine: something asked for could not be done, and nothing else depends on it."""
 
@@ -897,6 +919,8 @@ Event = (
     | TreeRemoved
     | TrashEmptied
     | ProjectionMended
+    | LedgerRecovered
+    | LandingFound
     | EffectAbandoned
 )
 

@@ -23,6 +23,16 @@ class Place:
         return self.state_dir / "ledger.sqlite"
 
     @property
+    def backups(self) -> Path:
+        """Verified copies of the ledger."""
+        return self.state_dir / "backups"
+
+    @property
+    def journal(self) -> Path:
+        """The ledger's events as text, a file per day."""
+        return self.state_dir / "journal"
+
+    @property
     def kept_plans(self) -> Path:
         """Plans that `run` made."""
         return self.state_dir / "plans"

@@ -235,6 +235,15 @@ class PlanRun:
         return next((run for run in asked if run.undo is not None and not run.undo.held), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """The highest numbers of a plan that anything on the disk bears, so that none is given out twice."""
+
+    number: int = 0  #: of a run of the plan
+    candidates: int = 0
+    attempts: dict[TaskId, int] = field(default_factory=dict)
+
+
 class Drain(StrEnum):
     """Whether the daemon is on its way out."""
 
@@ -251,6 +260,8 @@ class State:
     plans: dict[PlanId, PlanRun] = field(default_factory=dict)  #: the newest run of each
     current: PlanId | None = None  #: the plan that is being worked on; None: none
     token: int = 0  #: the latest given out
+    #: what traces were found of when the ledger was recovered, of plans that it does not know too
+    reached: dict[PlanId, Reached] = field(default_factory=dict)
     items: dict[ItemId, Item] = field(default_factory=dict)
     item_count: int = 0
     drain: Drain = Drain.NO
