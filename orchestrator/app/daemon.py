@@ -149,6 +149,7 @@ async def _live(
             loop=loop,
             manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked),
             is_ours=lock.is_held,
+            surveyor=repository,
         )
         daemon.control = Control(
             loop=loop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,3 +32,20 @@ def _boot_id_of_macos() -> str:
     buffer = ctypes.create_string_buffer(size.value)
     answer = ctypes.CDLL(None).sysctlbyname(name, buffer, ctypes.byref(size), None, ctypes.c_size_t(0))
     return buffer.value.decode() if answer == 0 else ""
+
+
+def children_with(variable: str) -> tuple[int, ...]:
+    """Processes whose environment holds exactly this; none where the system does not tell.
+
+    Args:
+        variable: `NAME=value`.
+    """
+    mark, found = b"\0" + variable.encode("utf-8", "surrogateescape") + b"\0", []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if mark in b"\0" + environment + b"\0" and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return tuple(found)

@@ -172,6 +172,8 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "lane_overdue": lambda d: f"in {_kind(d.get('lane'))} for longer than {_span(d.get('limit'))}",
     "tree_removed": lambda d: f"tree of {d.get('owner')} removed",
     "trash_emptied": lambda d: f"{counted(len(d.get('entries', ())), 'tree')} deleted from the trash",
+    "world_mended": lambda d: f"found on the disk and put right: {'; '.join(d.get('done', ()))}",
+    "unknown_found": lambda d: f"not touched: {'; '.join(d.get('names', ()))}",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",
 }
 

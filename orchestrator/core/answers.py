@@ -16,6 +16,7 @@ from orchestrator.model.event import (
     Answered,
     Landed,
     PlanFinished,
+    PlanResumed,
     PublishRequested,
     ReviewDecided,
     SentBack,
@@ -27,7 +28,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.fact import AnswerGiven
 from orchestrator.model.ids import Commit, TaskId
-from orchestrator.model.item import Item, ItemKind
+from orchestrator.model.item import DIFFERS, Item, ItemKind
 from orchestrator.model.plan import Task, exactly
 from orchestrator.model.run import OVER, PLAN_OVER, PlanPhase, PlanRun, TaskRun
 
@@ -100,6 +101,11 @@ def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -
     match fact.choice:
         case "publish" | "retry" if item.kind in {ItemKind.INCOMPLETE, ItemKind.PUBLISH_REFUSED}:
             draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
+        case "retry" if item.trigger == DIFFERS:
+            if plan.phase is PlanPhase.PAUSED:
+                draft.record(PlanResumed(plan_id=plan.id, by=fact.by))
+        case "leave" if item.trigger == DIFFERS:
+            pass
         case "retry":
             publish.release_sync(draft, plan)
         case "send_back":

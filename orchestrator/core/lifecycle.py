@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core import answers, attempts, byhand, escalation, gate, lanes, publish, requests, undo
+from orchestrator.core import answers, attempts, byhand, escalation, gate, lanes, publish, reconcile, requests, undo
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.schedule import next_start
 from orchestrator.model.attempt import AttemptState, RunState
@@ -120,6 +120,7 @@ def _follow(draft: Draft, fact: Fact) -> None:
             draft.record(
                 DaemonBegan(pid=fact.pid, boot_id=fact.boot_id, version=fact.version, limits=limits, quiet=fact.quiet)
             )
+            reconcile.take_in(draft, fact.mended, fact.differing)
         case BranchBegun():
             _branch_begun(draft, fact)
         case BranchRefused():

@@ -94,7 +94,9 @@ from orchestrator.model.event import (
     UndoHeld,
     Undone,
     UndoRequested,
+    UnknownFound,
     WorkspaceMade,
+    WorldMended,
 )
 from orchestrator.model.ids import AttemptId, CandidateId
 from orchestrator.model.run import (
@@ -116,8 +118,10 @@ def apply(state: State, event: Event, at: datetime) -> State:
             return replace(state, drain=Drain.NO, limits=event.limits, quiet=event.quiet)
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
-        case EffectAbandoned() | TrashEmptied():
+        case EffectAbandoned() | TrashEmptied() | WorldMended():
             return state
+        case UnknownFound():
+            return replace(state, told=state.told | frozenset(event.names))
         case ByHandBegan() | ByHandReady() | ByHandHandedIn() | ByHandNotYet() | ByHandGivenUp() | ByHandEnded():
             return by_hand(state, event, at)
         case PlanConfirmed():
@@ -363,6 +367,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | ByHandGivenUp()
             | ByHandEnded()
             | TrashEmptied()
+            | WorldMended()
+            | UnknownFound()
             | LaneOverdue()
         ):
             raise AssertionError("handled by apply")

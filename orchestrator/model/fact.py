@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.difference import Difference
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.plan import Plan
 from orchestrator.model.run import Lane, LaneLimits
@@ -125,6 +126,8 @@ class DaemonStarted:
     version: str
     limits: LaneLimits = field(default_factory=LaneLimits)
     quiet: timedelta  #: an attempt without progress for longer is flagged
+    mended: tuple[Difference, ...] = ()  #: was not as the ledger has it, and is now
+    differing: tuple[Difference, ...] = ()  #: is not
 
 
 # ---- answers to effects ----

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, TaskId
 
+DIFFERS = "differs"  #: the trigger of an item that holds the plan because the disk is not as the ledger has it
 OVERDUE = "overdue"  #: the trigger of a note that a task is past the limit of its lane
 
 

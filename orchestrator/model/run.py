@@ -251,6 +251,7 @@ class State:
     drain: Drain = Drain.NO
     limits: LaneLimits = LaneLimits()
     quiet: timedelta = timedelta(minutes=10)  #: an attempt without progress for longer is flagged
+    told: frozenset[str] = frozenset()  #: what the ledger does not know, and people were told of
 
     @property
     def active(self) -> PlanRun | None:
