@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.model.agent import AgentPaths, AgentReport, Briefing, Launch
-from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
 from orchestrator.model.difference import Needs, Remedy, Survey
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, RunId, TaskId
 from orchestrator.model.plan import AgentSpec
@@ -272,6 +272,10 @@ class Repository(Protocol):
         """Salvage what is not kept yet, then move the tree to the trash. Returns: the salvage references made."""
         ...
 
+    async def residents(self, workspace: Workspace) -> tuple[int, ...]:
+        """Processes that work in a tree or have a file of it open; 0 stands for those that cannot be told."""
+        ...
+
     async def delete_trash(self, entries: Sequence[str]) -> int:
         """Delete these from the trash for good, and `.spare/NAME` from the trees that wait to be used again.
 
@@ -345,7 +349,12 @@ class ExitSeen:
     tail: str  #: the last few kB of output
 
 
-RunSignal = ReportSeen | QuietSeen | ExitSeen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatSeen:
+    """The supervisor shows life; at most one every 30 s."""
+
+
+RunSignal = ReportSeen | QuietSeen | BeatSeen | ExitSeen
 
 
 class Executor(Protocol):
@@ -375,6 +384,17 @@ class Executor(Protocol):
 
     async def stop(self, run_id: RunId, run_dir: str) -> None:
         """Ask the supervisor to end the whole tree: TERM, grace, KILL. The end comes as `ExitSeen`."""
+        ...
+
+    async def probe(self, run_id: RunId, run_dir: str) -> RunLife:
+        """Whether a supervisor of ours holds the run's lock, and has shown life lately."""
+        ...
+
+    async def kill(self, run_id: RunId, run_dir: str) -> tuple[int, ...]:
+        """KILL the whole tree without the supervisor's help, the supervisor last.
+
+        Returns: processes that would not die; empty when nothing is left.
+        """
         ...
 
 

@@ -270,6 +270,9 @@ class GitRepository:
             await self._in_thread(lambda: workspaces.to_trash(self._repositories, owner))
         return salvage
 
+    async def residents(self, workspace: Workspace) -> tuple[int, ...]:
+        return await self._in_thread(lambda: tuple(spares.residents(Path(workspace.path))))
+
     async def delete_trash(self, entries: Sequence[str]) -> int:
         place = self._repositories.place
         waiting = f"{place.spares.name}/"

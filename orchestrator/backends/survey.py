@@ -6,11 +6,11 @@ Nothing is changed here, and nothing of an agent's is run.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.backends import trees
+from orchestrator.backends.clock import SystemClock
 from orchestrator.backends.gitrun import Git, Repositories, git_dir_of
 from orchestrator.backends.machine import children_with
 from orchestrator.backends.mirror import checkouts_of
@@ -188,7 +188,7 @@ def stale_locks(place: Place) -> list[str]:
 
 def _old_locks(repositories: Repositories) -> Iterator[tuple[str, int]]:
     """`index.lock` and the like of the user's checkouts that are older than any git takes."""
-    now = time.time()  # compared with what the file system wrote
+    now = SystemClock().now().timestamp()
     try:
         checkouts = checkouts_of(repositories.users, repositories.place.root)
     except OrchestratorError:

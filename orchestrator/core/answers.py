@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.core import byhand, publish, undo
+from orchestrator.core import byhand, eviction, publish, undo
 from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
+from orchestrator.core.leaseitems import NOT_STOPPED, REVIEW
 from orchestrator.core.overlap import covers
 from orchestrator.core.schedule import is_settled
 from orchestrator.core.takeup import take_up
@@ -106,6 +107,8 @@ def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -
                 draft.record(PlanResumed(plan_id=plan.id, by=fact.by))
         case "leave" if item.trigger == DIFFERS:
             pass
+        case "retry" if item.trigger == NOT_STOPPED:
+            eviction.stop_again(draft, plan, item)
         case "retry":
             publish.release_sync(draft, plan)
         case "send_back":
@@ -168,6 +171,12 @@ def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact:
             )
         elif task.undo is not None:
             draft.record(UndoDropped(plan_id=plan.id, task_id=task_id, reason=fact.text or f"dropped by {fact.by}"))
+        return
+    if item.trigger in {NOT_STOPPED, REVIEW}:
+        if fact.choice == "retry":
+            eviction.stop_again(draft, plan, item)
+        else:
+            eviction.reviewed(draft, plan, item, evict=fact.choice == "give_up", by=fact.by)
         return
     match fact.choice:
         case "retry" if item.kind is ItemKind.STUCK and task.hand_off is not None:

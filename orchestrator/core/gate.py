@@ -10,9 +10,9 @@ from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
 from orchestrator.core.publish import hold_publish
 from orchestrator.core.retry import failure_of, words_for
-from orchestrator.core.steps import candidate_steps, request_run, step_after
+from orchestrator.core.steps import candidate_steps, request_run, step_after, stop_run
 from orchestrator.model.attempt import ExitWhy, FailureKind, Run, RunExit, RunKind, RunState
-from orchestrator.model.effect import BuildCandidate, LandCandidate, MirrorBranch, RemoveTree, StopRun
+from orchestrator.model.effect import BuildCandidate, LandCandidate, MirrorBranch, RemoveTree
 from orchestrator.model.event import (
     CandidateDropped,
     CandidateMade,
@@ -140,7 +140,7 @@ def drop(draft: Draft, plan: PlanRun, reason: str, *, requeued: bool) -> None:
     run = plan.runs.get(candidate.run_id) if candidate.run_id else None
     if run is not None:
         if run.state is not RunState.REQUESTED:  # else it is stopped as soon as its supervisor is there
-            draft.ask(StopRun(run_id=run.id))
+            stop_run(draft, plan, run)
     elif candidate.stage is not CandidateStage.BUILDING:  # else its tree goes when it is reported as built
         draft.ask(RemoveTree(plan_id=plan.id, owner=candidate.id))
 
