@@ -66,6 +66,23 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     )
 
 
+def end_daemon(place: Place) -> bool:
+    """Ask the daemon to leave its agents running and end, by a signal, which every version understands.
+
+    Returns: whether there was one.
+    """
+    from orchestrator.backends.process import terminate
+    from orchestrator.model.attempt import ProcessId
+
+    holder = daemon_info(place)
+    if holder is None or not holder["pid"]:
+        return False
+    process = ProcessId(
+        pid=holder["pid"], start_time=holder.get("start_time", 0), boot_id=str(holder.get("boot_id", ""))
+    )
+    return terminate(process)
+
+
 def run_daemon(
     place: Place,
     *,

@@ -34,18 +34,15 @@ def _boot_id_of_macos() -> str:
     return buffer.value.decode() if answer == 0 else ""
 
 
-def children_with(variable: str) -> tuple[int, ...]:
-    """Processes whose environment holds exactly this; none where the system does not tell.
-
-    Args:
-        variable: `NAME=value`.
-    """
-    mark, found = b"\0" + variable.encode("utf-8", "surrogateescape") + b"\0", []
+def processes_with(name: str) -> dict[int, str]:
+    """Other processes that have this variable in their environment, with its value; none where nobody tells."""
+    mark, found = b"\0" + name.encode() + b"=", {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            environment = (folder / "environ").read_bytes()
+            environment = b"\0" + (folder / "environ").read_bytes()
         except OSError:
             continue
-        if mark in b"\0" + environment + b"\0" and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return tuple(found)
+        _, is_there, rest = environment.partition(mark)
+        if is_there and int(folder.name) != os.getpid():
+            found[int(folder.name)] = os.fsdecode(rest.partition(b"\0")[0])
+    return found

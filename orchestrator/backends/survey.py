@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.backends import trees
 from orchestrator.backends.clock import SystemClock
 from orchestrator.backends.gitrun import Git, Repositories, git_dir_of
-from orchestrator.backends.machine import children_with
+from orchestrator.backends.machine import processes_with
 from orchestrator.backends.mirror import checkouts_of
 from orchestrator.backends.runfolder import is_locked
 from orchestrator.core.gitformats import is_commit_id
@@ -125,13 +125,14 @@ def owners(place: Place) -> Iterator[str]:
 
 def _runs(place: Place, needs: Needs, folders: Iterable[str]) -> Iterator[tuple[str, bool]]:
     """Run folders that the ledger has no live run for, and whether somebody is at work in them."""
+    marked = set(processes_with("ORCHESTRATOR_RUN").values())
     for owner in folders:
         for folder in _folders(place.owner_dir(owner)):
             run = f"{owner}/{folder.name}"
             if folder.name in _NOT_RUNS or ".unused-" in folder.name or not (folder / "spec.json").exists():
                 continue
             if run not in needs.runs:
-                yield run, is_locked(folder / "lock")
+                yield run, is_locked(folder / "lock") or str(folder) in marked
 
 
 def _unknown_trees(place: Place, needs: Needs) -> Iterator[str]:
@@ -181,7 +182,7 @@ def _folders(path: Path) -> list[Path]:
 def stale_locks(place: Place) -> list[str]:
     """Locks in `repo.git` while no git of ours is at work there."""
     found = [lock for lock in place.repo_git.rglob("*.lock") if lock.is_file() or lock.is_symlink()]
-    if not found or children_with(f"GIT_DIR={place.repo_git}"):
+    if not found or str(place.repo_git) in processes_with("GIT_DIR").values():
         return []
     return sorted(str(lock.relative_to(place.repo_git)) for lock in found)
 

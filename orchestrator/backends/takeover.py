@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestrator.backends.contents import Needs, needs_of
 from orchestrator.backends.gitrun import GitFailed, Repositories
 from orchestrator.backends.lfs import LargeFiles, large_files
-from orchestrator.backends.machine import children_with
+from orchestrator.backends.machine import processes_with
 from orchestrator.core.gitformats import (
     OLDEST_GIT,
     config_text,
@@ -306,11 +306,11 @@ def _clear_locks(place: Place) -> None:
     """Remove what a killed git of ours left. One that outlived its daemon is waited for: we are the only daemon."""
     patience = time.monotonic() + CHILD_PATIENCE_S
     locks = list(place.repo_git.rglob("*.lock"))
-    while locks and children_with(f"GIT_DIR={place.repo_git}") and time.monotonic() < patience:
+    while locks and str(place.repo_git) in processes_with("GIT_DIR").values():
+        if time.monotonic() > patience:
+            return  # it holds them rightly; whoever meets one waits, and then says so
         time.sleep(0.1)
-        locks = [lock for lock in locks if lock.exists()]
-    if locks and children_with(f"GIT_DIR={place.repo_git}"):
-        return  # it holds them rightly; whoever meets one waits, and then says so
+        locks = [lock for lock in locks if os.path.lexists(lock)]
     for lock in locks:
         lock.unlink(missing_ok=True)
 

@@ -31,11 +31,14 @@ async def reconcile(
     *,
     kinds: tuple[type[Remedy], ...] = AT_START,
     thorough: bool = False,
+    quiet: bool = False,
 ) -> Reconciled:
-    """Compare, mend what may be mended by itself, and compare again. Never raises.
+    """Compare, mend what may be mended by itself, and compare again. Never raises, but when `quiet`.
 
     Args:
         kinds: remedies that are applied; none: only look.
+        thorough: read what every attempt left, too.
+        quiet: whoever asked tells it; nothing goes to the log, and what fails is raised.
     """
     needs = needs_of(state)
     mended: dict[str, Difference] = {}
@@ -53,15 +56,18 @@ async def reconcile(
                 try:
                     await surveyor.mend(one.remedy, needs)
                 except (OrchestratorError, OSError) as error:
-                    log.warning("difference.not_mended", said=one.said, error=str(error))
+                    if not quiet:
+                        log.warning("difference.not_mended", said=one.said, error=str(error))
                 else:
                     mended[one.said] = one
     except Exception:
+        if quiet:
+            raise
         log.exception("reconcile.failed")  # what it would have found is met later, and told then
     still = {one.said for one in left}
     done = tuple(one for said, one in mended.items() if said not in still)
-    for one in done:
+    for one in done if not quiet else ():
         log.warning("difference.mended", kind=one.kind, said=one.said)
-    for one in left:
+    for one in left if not quiet else ():
         log.warning("difference.found", kind=one.kind, said=one.said, fix=one.fix)
     return Reconciled(mended=done, left=left)
