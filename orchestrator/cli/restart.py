@@ -32,7 +32,7 @@ def restart(session: Session) -> Answer:
             raise RefusedError(
                 f"the daemon, pid {before['pid']}, does not end",
                 why=f"it was asked to, and is still there after {GONE_WITHIN_S:.0f} s: it was stopped, or hangs",
-                fix=f"kill -KILL {before['pid']}, then {session.command_line('restart')}; nothing is lost, agents go on",
+                fix=f"kill -KILL {before['pid']}, then {session.command_line('restart')}; nothing is lost",
             )
     world.spawn_daemon(place)
     after = world.daemon_info(place)
