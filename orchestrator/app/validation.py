@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.model.difference import Care, Difference
 from orchestrator.model.errors import OrchestratorError, RefusedError
@@ -62,14 +62,22 @@ def _compared(place: Place, *, fix: bool) -> Validation:
     except OrchestratorError as error:
         damaged = Difference(kind="ledger", said=error.message, why=error.why, fix=error.fix, care=Care.ASKED)
         return Validation(events=0, mended=(), left=(damaged,))
-    kinds = (*AT_START, ShowBranch, ShowKept) if fix else ()
     repository = GitRepository(place)
 
-    async def look() -> Any:
-        return await reconcile(state, repository, kinds=kinds, thorough=True, quiet=True)
+    async def look() -> Validation:
+        found = await reconcile(state, repository, kinds=(), thorough=True, quiet=True)
+        left, mended = found.left or (), found.mended
+        if fix and left:
+            await repository.open()  # makes `repo.git` where it is gone, and removes what a power loss left torn
+            kinds = (*AT_START, ShowBranch, ShowKept)
+            found = await reconcile(state, repository, kinds=kinds, thorough=True, quiet=True)
+            still = {one.said for one in found.left or ()}
+            seen = {one.said: one for one in (*left, *found.mended)}
+            left = tuple(one for one in found.left or () if one.kind != "repository_gone")
+            mended = tuple(one for said, one in seen.items() if said not in still)
+        return Validation(events=count, mended=mended, left=(*_tables(place, state), *left))
 
-    found = anyio.run(look)
-    return Validation(events=count, mended=found.mended, left=(*_tables(place, state), *found.left))
+    return anyio.run(look)
 
 
 def _tables(place: Place, state: State) -> tuple[Difference, ...]:

@@ -17,6 +17,7 @@ from orchestrator.model.difference import (
     ClearLocks,
     EndStray,
     FetchAgain,
+    MakeAnew,
     PutAside,
     Remedy,
     SetReference,
@@ -51,6 +52,8 @@ def mend(repositories: Repositories, remedy: Remedy, bases: Iterable[Commit]) ->
         case ClearLocks():
             for name in remedy.names:
                 (place.repo_git / name).unlink(missing_ok=True)
+        case MakeAnew():
+            raise RepositoryError("repo.git is gone", fix="orchestrator restart makes it anew")
         case EndStray():
             run_dir = place.run_dir(remedy.run_id)
             if not ask_to_stop(run_dir):

@@ -44,6 +44,7 @@ def survey(repositories: Repositories, needs: Needs, *, made_anew: bool = False,
     broken |= not_whole(repositories.ours, deep, needs.starts.values())
     folders = tuple(owners(place))
     return Survey(
+        gone_ours=not place.repo_git.is_dir(),
         made_anew=made_anew,
         ours=ours,
         users=users,
@@ -89,7 +90,7 @@ def not_whole(ours: Git, commits: Iterable[Commit], bases: Iterable[Commit]) -> 
 
 
 def _is_whole(ours: Git, commits: list[Commit], bases: set[Commit]) -> bool:
-    asked = "".join(f"{line}\n" for line in (*commits, "--not", *bases)).encode()
+    asked = "".join(f"{line}\n" for line in (*commits, *(f"^{base}" for base in bases))).encode()
     answer = ours.ask("rev-list", "--objects", "--missing=print", "--stdin", stdin=asked)
     return answer.status == 0 and not any(line.startswith(b"?") for line in answer.out.splitlines())
 

@@ -10,7 +10,7 @@ import typer
 from orchestrator.cli.act import only_for_people
 from orchestrator.cli.session import Answer, Session
 from orchestrator.cli.verb import verb
-from orchestrator.model.difference import Care, Difference
+from orchestrator.model.difference import Difference
 from orchestrator.model.errors import ExitCode, OrchestratorError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _data(one: Difference) -> dict[str, Any]:
         "why": one.why,
         "fix": one.fix,
         "plan": one.plan_id,
-        "safe": one.care is Care.SAFE,
+        "safe": one.remedy is not None,
     }
 
 
@@ -56,7 +56,7 @@ def _error(session: Session, found: Validation, fix: bool) -> OrchestratorError 
         return None
     from orchestrator.cli.words import counted
 
-    safe = sum(one.care is Care.SAFE for one in found.left)
+    safe = sum(one.remedy is not None for one in found.left)
     rest = len(found.left) - safe
     said = []
     if safe and not fix:
@@ -86,7 +86,7 @@ def _page(session: Session, found: Validation, fix: bool) -> Iterable[Renderable
             [cell(""), cell(f"done: {one.fix}", "dim")],
         ]
     for one in found.left:
-        word, style = ("safe", "yellow") if one.care is Care.SAFE else ("look", "bold red")
+        word, style = ("safe", "yellow") if one.remedy is not None else ("look", "bold red")
         rows += [
             [cell(word, style), cell(one.said)],
             [cell(""), cell(f"why: {one.why}", "dim")],

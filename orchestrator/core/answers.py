@@ -29,7 +29,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.fact import AnswerGiven
 from orchestrator.model.ids import Commit, TaskId
-from orchestrator.model.item import DIFFERS, Item, ItemKind
+from orchestrator.model.item import DIFFERS, NOTICED, Item, ItemKind
 from orchestrator.model.plan import Task, exactly
 from orchestrator.model.run import OVER, PLAN_OVER, PlanPhase, PlanRun, TaskRun
 
@@ -113,7 +113,7 @@ def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -
             publish.release_sync(draft, plan)
         case "send_back":
             _resolve_by_agent(draft, plan, item)
-        case _ if item.trigger != "effect":
+        case _ if item.trigger not in {"effect", NOTICED}:
             if is_settled(plan) and plan.phase is PlanPhase.RUNNING:
                 draft.record(PlanFinished(plan_id=plan.id))
         case _:

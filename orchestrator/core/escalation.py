@@ -8,7 +8,7 @@ from orchestrator.core.planvalues import length_text
 from orchestrator.model.attempt import Attempt, FailureKind
 from orchestrator.model.difference import Care, Difference
 from orchestrator.model.ids import CandidateId, ItemId, PlanId
-from orchestrator.model.item import DIFFERS, OVERDUE, Item, ItemKind, Option
+from orchestrator.model.item import DIFFERS, NOTICED, OVERDUE, Item, ItemKind, Option
 from orchestrator.model.run import Lane, PlanRun, State, TaskRun, TaskState
 
 RETRY = Option(id="retry", label="Try again", effect="a fresh attempt starts; all counts begin anew")
@@ -397,7 +397,7 @@ def differs(state: State, run: PlanRun, found: Difference, now: datetime) -> Ite
     return Item(
         id=next_id(state),
         kind=ItemKind.STUCK,
-        trigger=DIFFERS if is_held else "effect",
+        trigger=DIFFERS if is_held else NOTICED,
         plan_id=run.id,
         title=found.said,
         context=f"why: {found.why}\nfix: {found.fix}\n`orchestrator validate` looks again",

@@ -13,6 +13,7 @@ from orchestrator.model.difference import (
     Difference,
     EndStray,
     FetchAgain,
+    MakeAnew,
     Needs,
     PutAside,
     SetReference,
@@ -20,8 +21,9 @@ from orchestrator.model.difference import (
     ShowKept,
     Survey,
 )
-from orchestrator.model.event import Escalated, PlanPaused, UnknownFound, WorldMended
+from orchestrator.model.event import Escalated, ItemWithdrawn, PlanPaused, PlanResumed, UnknownFound, WorldMended
 from orchestrator.model.ids import AttemptId, Commit, PlanId, TaskId
+from orchestrator.model.item import DIFFERS, NOTICED
 from orchestrator.model.run import PLAN_OVER, CandidateStage, PlanPhase, PlanRun, State
 
 _POWER = "a power loss, or a disk that lost what was written"
@@ -72,6 +74,8 @@ def _may_be_at(plan: PlanRun) -> Iterator[Commit]:
 
 def differences(state: State, needs: Needs, found: Survey) -> tuple[Difference, ...]:
     """Everything that is not as the ledger has it, what matters most first."""
+    if found.gone_ours:
+        return (*_anew(needs, found), *_trees(found), *_runs(state, found))  # nothing else can be looked at
     return (
         *_anew(needs, found),
         *_locks(found),
@@ -87,6 +91,15 @@ def differences(state: State, needs: Needs, found: Survey) -> tuple[Difference, 
 
 
 def _anew(needs: Needs, found: Survey) -> Iterator[Difference]:
+    if found.gone_ours and needs.plans:
+        yield Difference(
+            kind="repository_gone",
+            said="repo.git is gone",
+            why="somebody deleted it, or the state folder was copied without it",
+            fix="it is made anew from your repository, and what else is needed is fetched from the attempts' own",
+            care=Care.SAFE,
+            remedy=MakeAnew(),
+        )
     if found.made_anew and needs.plans:
         yield Difference(
             kind="repository_gone",
@@ -346,10 +359,13 @@ def _listed(names: tuple[str, ...]) -> str:
 AT_START = (SetReference, FetchAgain, ClearLocks, EndStray, PutAside)
 
 
-def take_in(draft: Draft, mended: tuple[Difference, ...], left: tuple[Difference, ...]) -> None:
+def take_in(draft: Draft, mended: tuple[Difference, ...], left: tuple[Difference, ...] | None) -> None:
     """Record what was put right, tell what is not known, and ask where the plan cannot go on by itself."""
     if mended:
         draft.record(WorldMended(done=tuple(f"{one.said}; {one.fix}" for one in mended)))
+    if left is None:
+        return
+    _withdraw(draft, {one.said for one in left})
     told = draft.state.told
     unknown = tuple(one.said for one in left if one.kind == "unknown")
     news = tuple(said for said in unknown if said not in told)
@@ -359,7 +375,7 @@ def take_in(draft: Draft, mended: tuple[Difference, ...], left: tuple[Difference
         if one.kind in {"unknown", "users_lock"} or one.care is Care.SAFE:
             continue  # `validate` tells them
         plan_id = one.plan_id if one.plan_id in draft.state.plans else draft.state.current
-        if plan_id is None or any(item.title == one.said and item.is_open for item in draft.state.items.values()):
+        if plan_id is None or _was_told(draft.state, one.said):
             continue
         plan = draft.plan(plan_id)
         if one.care is Care.ASKED and plan.phase is PlanPhase.RUNNING:
@@ -367,3 +383,20 @@ def take_in(draft: Draft, mended: tuple[Difference, ...], left: tuple[Difference
             plan = draft.plan(plan.id)
         item = escalation.differs(draft.state, plan, one, draft.now)
         draft.record(Escalated(plan_id=plan.id, task_id=None, item=item, holds_task=False))
+
+
+def _was_told(state: State, said: str) -> bool:
+    """Whether it is in the inbox; what was answered and is still so is not told again and again."""
+    return any(item.title == said and item.withdrawn is None for item in state.items.values())
+
+
+def _withdraw(draft: Draft, still: set[str]) -> None:
+    """What is as it should be again needs nobody any more, and a plan that was paused for it goes on."""
+    for item in draft.state.open_items():
+        if item.trigger in {DIFFERS, NOTICED} and item.title not in still:
+            again = "it is as the ledger has it again"
+            draft.record(ItemWithdrawn(plan_id=item.plan_id, task_id=None, item_id=item.id, reason=again))
+            plan = draft.plan(item.plan_id)
+            held = any(one.trigger == DIFFERS and one.plan_id == plan.id for one in draft.state.open_items())
+            if item.trigger == DIFFERS and plan.phase is PlanPhase.PAUSED and not held:
+                draft.record(PlanResumed(plan_id=plan.id, by="orchestrator"))

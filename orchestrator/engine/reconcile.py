@@ -22,7 +22,7 @@ class Reconciled:
     """What was put right, and what is still different."""
 
     mended: tuple[Difference, ...] = ()
-    left: tuple[Difference, ...] = ()
+    left: tuple[Difference, ...] | None = None  #: None: it could not be found out
 
 
 async def reconcile(
@@ -64,6 +64,7 @@ async def reconcile(
         if quiet:
             raise
         log.exception("reconcile.failed")  # what it would have found is met later, and told then
+        return Reconciled(mended=tuple(mended.values()))
     still = {one.said for one in left}
     done = tuple(one for said, one in mended.items() if said not in still)
     for one in done if not quiet else ():

@@ -64,13 +64,18 @@ class PutAside:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MakeAnew:
+    """Make `repo.git` again, which a start does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClearLocks:
     """Remove what killed gits of ours left locked in `repo.git`."""
 
     names: tuple[str, ...]
 
 
-Remedy = SetReference | ShowBranch | ShowKept | FetchAgain | EndStray | PutAside | ClearLocks
+Remedy = SetReference | ShowBranch | ShowKept | FetchAgain | EndStray | PutAside | ClearLocks | MakeAnew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +110,7 @@ class Needs:
 class Survey:
     """What was found on the disk, in both repositories, and among the processes."""
 
+    gone_ours: bool = False  #: `repo.git` is not there
     made_anew: bool = False  #: `repo.git` was not there
     ours: Mapping[str, Commit] = field(default_factory=dict)  #: references of `repo.git` below `refs/orchestrator/`
     users: Mapping[str, Commit] = field(default_factory=dict)  #: the user's, and their branches `orchestrator/*`

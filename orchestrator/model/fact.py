@@ -129,7 +129,7 @@ class DaemonStarted:
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta  #: an attempt without progress for longer is flagged
     mended: tuple[Difference, ...] = ()  #: was not as the ledger has it, and is now
-    differing: tuple[Difference, ...] = ()  #: is not
+    differing: tuple[Difference, ...] | None = None  #: is not; None: nobody could look
 
 
 # ---- claims by hand ----

@@ -9,6 +9,7 @@ from enum import StrEnum
 from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, RunId, TaskId
 
 DIFFERS = "differs"  #: the trigger of an item that holds the plan because the disk is not as the ledger has it
+NOTICED = "noticed"  #: the trigger of an item that tells of such a thing, and holds nothing
 OVERDUE = "overdue"  #: the trigger of a note that a task is past the limit of its lane
 
 
