@@ -94,7 +94,7 @@ def run_daemon(
     """Be the daemon of this repository until there is a reason to leave. Returns: the exit code."""
     import anyio
 
-    from orchestrator.backends.ground import check_worktrees
+    from orchestrator.backends.ground import check_file_system, check_worktrees
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.log import setup_logging
@@ -103,6 +103,7 @@ def run_daemon(
 
     settings = load_settings(place)
     make_state(place)
+    check_file_system(place, may_be_remote=settings.network_disk == "allow")
     check_worktrees(place)
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock) as lock:
@@ -145,6 +146,7 @@ async def _live(
     from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
+    from orchestrator.engine.purge import purge
     from orchestrator.model.fact import DaemonStarted
 
     clock = SystemClock()
@@ -168,6 +170,7 @@ async def _live(
             is_ours=lock.is_held,
             surveyor=repository,
         )
+        daemon.beside = (lambda: purge(loop, lambda: _old_trash(place, settings)),)
         daemon.control = Control(
             loop=loop,
             place=place,
@@ -194,6 +197,14 @@ async def _live(
     if leaving in {Leaving.PLAN_OVER, Leaving.BLOCKED} and plan is not None:
         return outcome_of(loop.state, plan) or ExitCode.OK
     return ExitCode.OK
+
+
+def _old_trash(place: Place, settings: Settings) -> tuple[str, ...]:
+    """What has been in the trash for longer than anybody wants it."""
+    from orchestrator.backends.clock import SystemClock
+    from orchestrator.backends.trash import older_than
+
+    return older_than(place, settings.trash.keep.total_seconds(), SystemClock().now().timestamp())
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.backends import folderprobes, gitprobes, probes, runprobes
+from orchestrator.backends import folderprobes, gitprobes, probes, runprobes, stateprobes
 from orchestrator.core.settings import Settings, build_settings
 from orchestrator.discover import find_place
 from orchestrator.model.errors import OrchestratorError
@@ -61,6 +61,7 @@ def examine(
             *probes.programs(settings, environ),
             *folderprobes.folders(here),
             *runprobes.runs(here, lambda: hello(here)),
+            *stateprobes.state(here, remote_allowed=settings.network_disk == "allow"),
         ]
     return (*found, *probes.run_all(wanted, within_s=WITHIN_S))
 

@@ -225,6 +225,11 @@ def verify(path: Path) -> int:
         return sum(1 for _ in _whole_chain(connection, path))
 
 
+def library_version() -> tuple[int, int, int]:
+    """Of SQLite itself, which comes with Python or with the system."""
+    return sqlite3.sqlite_version_info
+
+
 def quick_check(path: Path, within: timedelta) -> bool:
     """Check the file's structure, as far as time allows. Returns: whether it was enough.
 

@@ -55,7 +55,7 @@ def survey(repositories: Repositories, needs: Needs, *, made_anew: bool = False,
         runs=dict(_runs(place, needs, folders)),
         gone={attempt: how for attempt, tree in needs.live.items() if (how := _gone(tree))},
         locks=tuple(stale_locks(place)),
-        old_locks=dict(_old_locks(repositories)),
+        old_locks=dict(old_locks(repositories)),
     )
 
 
@@ -188,7 +188,7 @@ def stale_locks(place: Place) -> list[str]:
     return sorted(str(lock.relative_to(place.repo_git)) for lock in found)
 
 
-def _old_locks(repositories: Repositories) -> Iterator[tuple[str, int]]:
+def old_locks(repositories: Repositories) -> Iterator[tuple[str, int]]:
     """`index.lock` and the like of the user's checkouts that are older than any git takes."""
     now = SystemClock().now().timestamp()
     try:

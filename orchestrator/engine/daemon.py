@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -25,6 +25,7 @@ from orchestrator.ports import Surveyor
 log = structlog.get_logger(__name__)
 
 LOOK_AT_LOCK_S = 5.0
+BESIDE_EVERY_S = 3600.0
 
 
 class Leaving(StrEnum):
@@ -72,6 +73,7 @@ class Daemon:
         self._leave = anyio.Event()
         self._refused: OrchestratorError | None = None
         self.control: Control | None = None
+        self.beside: tuple[Callable[[], Awaitable[None]], ...] = ()  #: done at the start and every hour
 
     def leave(self, why: Leaving = Leaving.DETACHED) -> None:
         """End this daemon and nothing else."""
@@ -99,6 +101,8 @@ class Daemon:
                     self.leave(Leaving.DETACHED)
             tasks.start_soon(self._judge)
             tasks.start_soon(self._look_at_lock)
+            for does in self.beside:
+                tasks.start_soon(self._again_and_again, does)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
             if self.control is not None:
@@ -125,6 +129,18 @@ class Daemon:
                 if self._manner.exit_when_blocked and outcome is ExitCode.NEEDS_PERSON:
                     self.leave(Leaving.BLOCKED)
             await self._loop.changed()
+
+    async def _again_and_again(self, does: Callable[[], Awaitable[None]]) -> None:
+        """What fails is told, tried again an hour later, and never ends the daemon."""
+        await self._loop.begun.wait()
+        while True:
+            try:
+                await does()
+            except (OrchestratorError, OSError) as error:
+                log.warning("beside.failed", error=str(error))
+            except Exception:
+                log.exception("beside.failed")
+            await anyio.sleep(BESIDE_EVERY_S)
 
     async def _look_at_lock(self) -> None:
         """Leave when another daemon could be started beside this one."""
