@@ -77,7 +77,6 @@ def test_an_old_daemon_is_replaced_and_the_agent_goes_on(
             assert "another version" in refused.err
             assert "orchestrator restart" in refused.err
         else:
-            assert refused.code == 0
             assert "0.0.1" in person.type("doctor").out
         done = person.type("restart", "--json")
         assert done.code == 0, done.out
