@@ -5,6 +5,7 @@ pydantic carries dataclasses to JSON-ready values and back; nobody else converts
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 if TYPE_CHECKING:
     from orchestrator.model.effect import Effect
     from orchestrator.model.event import Event
+    from orchestrator.model.run import State
 
 CONTRACT = 1  #: of everything that leaves the process
 
@@ -72,6 +74,29 @@ def dump_effect(effect: Effect) -> tuple[str, dict[str, Any]]:
 def load_effect(name: str, data: object) -> Effect:
     effect: Effect = load(_kinds("effect")[name], data)
     return effect
+
+
+def dump_state(state: State) -> bytes:
+    """The daemon's whole state as JSON."""
+    from orchestrator.model.run import State
+
+    adapter = _adapter(State)
+    try:
+        return adapter.dump_json(state)
+    except ValueError:  # a path that is not UTF-8 has half characters, which only escapes carry
+        return json.dumps(adapter.dump_python(state, mode="json"), separators=(",", ":")).encode()
+
+
+def load_state(text: bytes) -> State:
+    """The opposite of `dump_state`. Raises: ValueError."""
+    from orchestrator.model.run import State
+
+    adapter = _adapter(State)
+    try:
+        state: State = adapter.validate_json(text)
+    except ValueError:
+        state = adapter.validate_python(json.loads(text))
+    return state
 
 
 # ---- the local API; the CLI, and later the TUI and the page, speak nothing else ----

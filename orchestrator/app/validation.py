@@ -49,8 +49,9 @@ def validate(place: Place, *, fix: bool) -> Validation:
 def _compared(place: Place, *, fix: bool) -> Validation:
     import anyio
 
+    from orchestrator.backends.ledger_chain import verify
     from orchestrator.backends.repository import GitRepository
-    from orchestrator.backends.sqlite import SqliteStore, verify
+    from orchestrator.backends.sqlite import SqliteStore
     from orchestrator.core.reconcile import AT_START
     from orchestrator.core.state import rebuild
     from orchestrator.engine.reconcile import reconcile
@@ -82,7 +83,7 @@ def _compared(place: Place, *, fix: bool) -> Validation:
 
 def _tables(place: Place, state: State) -> tuple[Difference, ...]:
     """The tables that people see, against what the events say."""
-    from orchestrator.backends.sqlite import SqliteReader
+    from orchestrator.backends.ledger_reader import SqliteReader
     from orchestrator.engine.projections import changed_rows
     from orchestrator.model.run import State as Empty
 

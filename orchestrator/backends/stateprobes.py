@@ -9,11 +9,11 @@ from orchestrator.backends import survey, trash
 from orchestrator.backends.folderprobes import nearest, size_text
 from orchestrator.backends.gitrun import Repositories, inherited_git_environment
 from orchestrator.backends.ground import REMOTE, file_system_of
+from orchestrator.backends.ledger_chain import library_version
 from orchestrator.backends.machine import processes_with
 from orchestrator.backends.probes import Named
 from orchestrator.backends.repository import execute
 from orchestrator.backends.runfolder import is_locked
-from orchestrator.backends.sqlite import library_version
 from orchestrator.model.place import Place
 from orchestrator.model.probe import Grade, Probe
 

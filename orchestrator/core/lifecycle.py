@@ -36,6 +36,7 @@ from orchestrator.model.event import (
     EffectAbandoned,
     Escalated,
     PlanCancelled,
+    ProjectionMended,
     RunLaunched,
     RunRecorded,
     TrashEmptied,
@@ -78,6 +79,7 @@ from orchestrator.model.fact import (
     ResumeAsked,
     RetryAsked,
     RetryDue,
+    RowsDiffered,
     RunEnded,
     RunKilled,
     RunProbed,
@@ -150,6 +152,7 @@ def _follow(draft: Draft, fact: Fact) -> None:
                     limits=limits,
                     terms=fact.terms,
                     quiet=fact.quiet,
+                    tokens_from=fact.tokens_from,
                 )
             )
             reconcile.take_in(draft, fact.mended, fact.differing)
@@ -230,6 +233,8 @@ def _follow(draft: Draft, fact: Fact) -> None:
                 draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
         case TrashDeleted():
             draft.record(TrashEmptied(entries=fact.entries, size_bytes=fact.size_bytes))
+        case RowsDiffered():
+            draft.record(ProjectionMended(keys=fact.keys, count=fact.count))
         case RetryDue():
             _retry_due(draft, fact)
         case EffectFailed():

@@ -8,7 +8,7 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.core.schedule import is_dead_end, waits_for
 from orchestrator.core.steps import AGENT
 from orchestrator.model.attempt import Attempt, AttemptState
-from orchestrator.model.ids import TaskId, run_id
+from orchestrator.model.ids import TaskId, attempt_id, run_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.lease import Lease
 from orchestrator.model.plan import FileSet
@@ -104,6 +104,13 @@ def patterns(files: FileSet) -> tuple[str, ...]:
     return (*files.include, *(f"!{pattern}" for pattern in files.exclude))
 
 
+def attempts_of(run: PlanRun, task: TaskRun) -> list[Attempt]:
+    """The attempts at a task in this run of the plan, oldest first."""
+    last = max(task.attempts, run.numbers.get(task.task.id, 0))
+    ids = (attempt_id(run.id, task.task.id, number) for number in range(1, last + 1))
+    return [run.attempts[one] for one in ids if one in run.attempts]
+
+
 def attempt_view(attempt: Attempt) -> AttemptView:
     workspace = attempt.workspace
     kept = attempt.ended_at is not None and (attempt.head is not None)
@@ -137,7 +144,7 @@ def last_try(task: TaskRun) -> int:
 
 
 def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView:
-    attempts = [a for a in run.attempts.values() if a.task_id == task.task.id]
+    attempts = attempts_of(run, task)
     latest = attempts[-1] if attempts else None
     view = attempt_view(latest) if latest else None
     lease = run.leases.get(task.task.id)

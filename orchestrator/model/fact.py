@@ -130,6 +130,7 @@ class DaemonStarted:
     quiet: timedelta  #: an attempt without progress for longer is flagged
     mended: tuple[Difference, ...] = ()  #: was not as the ledger has it, and is now
     differing: tuple[Difference, ...] | None = None  #: is not; None: nobody could look
+    tokens_from: int = 0  #: the highest token that the ledger knows of
 
 
 # ---- claims by hand ----
@@ -410,6 +411,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowsDiffered:
+    """Rows that faces read are kept otherwise than they should be; they are written anew with this fact."""
+
+    keys: tuple[str, ...]  #: the first of them, each as table and key
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectFailed:
     """An effect failed in a way that its port has no word for: our bug or a broken machine."""
 
@@ -503,5 +512,6 @@ Fact = (
     | Removed
     | TrashDeleted
     | Done
+    | RowsDiffered
     | EffectFailed
 )
