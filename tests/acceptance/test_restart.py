@@ -98,7 +98,7 @@ def test_a_verb_that_a_daemon_does_not_know_is_refused_in_words(person: Person, 
     assert person.type("start", plan, "--confirm", digest, "--detach").code == 0
     newer = other_version(
         tmp_path / "newer",
-        ("wire.py", '"pause", ', '"pause", "rest", '),
+        ("wire.py", '"pause",', '"pause", "rest",'),
         ("cli/control.py", 'session, "pause"', 'session, "rest"'),
     )
     said = subprocess.run(

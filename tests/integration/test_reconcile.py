@@ -290,3 +290,80 @@ async def test_only_old_trash_of_ours_is_deleted(desk: Desk) -> None:
     assert older_than(place, 60.0, now + 61) == (entry,)
     write(place.trash, {"somebody/else/1/x": "x"})
     assert older_than(place, 60.0, now + 10_000) == (entry,)
+
+
+async def test_an_attempt_whose_tree_was_removed_is_not_taken_for_one_that_changed_nothing(desk: Desk) -> None:
+    workspace = await desk.attempt("live")
+    write(Path(workspace.path), {"lost.txt": "not committed\n"})
+    shutil.rmtree(workspace.path)
+    found = await desk.collect(workspace)
+    assert "the worktree was removed by somebody" in found.error
+
+
+async def test_what_was_committed_in_a_tree_that_was_removed_comes_home(desk: Desk) -> None:
+    workspace = await desk.attempt("live")
+    head = commit(Path(workspace.path), {"kept.txt": "committed\n"})
+    shutil.rmtree(workspace.path)
+    found = await desk.collect(workspace)
+    assert (found.head, found.changed, found.error) == (head, ("kept.txt",), "")
+
+
+def dirty(tree: Path) -> None:
+    write(tree, {"src/a.txt": "changed\n", "new.txt": "untracked\n"})
+
+
+def stashed(tree: Path) -> None:
+    write(tree, {"src/a.txt": "stashed\n"})
+    git(tree, "stash", "-q")
+
+
+def half_rebased(tree: Path) -> None:
+    commit(tree, {"src/a.txt": "mine\n"})
+    git(tree, "checkout", "-q", "-b", "other", "HEAD~1")
+    commit(tree, {"src/a.txt": "other\n"})
+    git(tree, "rebase", "-q", "-", ok=False)
+
+
+def half_merged(tree: Path) -> None:
+    commit(tree, {"src/a.txt": "mine\n"})
+    git(tree, "checkout", "-q", "-b", "other", "HEAD~1")
+    commit(tree, {"src/a.txt": "other\n"})
+    git(tree, "merge", "-q", "-", ok=False)
+
+
+def nested(tree: Path) -> None:
+    (tree / "inner").mkdir()
+    git(tree / "inner", "init", "-q")
+    write(tree, {"inner/x.txt": "mine\n"})
+
+
+def detached(tree: Path) -> None:
+    git(tree, "checkout", "-q", "--detach")
+    commit(tree, {"src/a.txt": "mine\n"})
+
+
+@pytest.mark.parametrize(
+    ("leave", "text"),
+    [
+        pytest.param(dirty, "untracked", id="changed and untracked"),
+        pytest.param(stashed, "stashed", id="stashed"),
+        pytest.param(half_rebased, "mine", id="in the middle of a rebase"),
+        pytest.param(half_merged, "mine", id="in the middle of a merge"),
+        pytest.param(detached, "mine", id="committed on no branch"),
+        pytest.param(nested, "mine", id="a repository inside"),
+    ],
+)
+@pytest.mark.parametrize("landed", [True, False], ids=["after a landing", "by prune"])
+async def test_no_tree_goes_before_all_that_it_holds_is_kept(
+    desk: Desk, leave: Callable[[Path], None], text: str, landed: bool
+) -> None:
+    workspace = await desk.attempt("left")
+    tree, owner = Path(workspace.path), desk.id_of(workspace)
+    leave(tree)
+    salvage = await desk.repository.remove(PLAN, owner, landed=landed, ignore=())
+    assert not tree.exists()
+    kept = [desk.user.ours("log", "-p", "-m", "--all", "--format=%H")]
+    archive = desk.user.place.owner_dir(owner) / "nested-repositories.tar.gz"
+    if archive.exists():
+        kept.append(subprocess.run(["tar", "-xzOf", archive], capture_output=True, text=True, check=True).stdout)
+    assert any(text in one for one in kept), salvage
