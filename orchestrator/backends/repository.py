@@ -169,6 +169,10 @@ class GitRepository:
             merge=merge,
             token=token,
         )
+        if await self._in_thread(lambda: workspaces.is_anothers(self._repositories, wanted)):
+            home = collecting.Homecoming(self._repositories, self._taken(), attempt, ignore=())
+            await self._in_thread(home.salvage)
+            self._waiting.add(home.to_show)
         return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
 
     async def checkout(self, candidate: CandidateId, commit: Commit, *, keep: Sequence[str] = ()) -> Workspace:

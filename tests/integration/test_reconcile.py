@@ -367,3 +367,12 @@ async def test_no_tree_goes_before_all_that_it_holds_is_kept(
     if archive.exists():
         kept.append(subprocess.run(["tar", "-xzOf", archive], capture_output=True, text=True, check=True).stdout)
     assert any(text in one for one in kept), salvage
+
+
+async def test_what_an_older_ledger_forgot_is_kept_before_its_number_is_used_again(desk: Desk) -> None:
+    workspace = await desk.attempt("left")
+    write(Path(workspace.path), {"forgotten.txt": "not committed\n"})
+    desk.tip = Commit(desk.user.ref("main"))
+    again = await desk.attempt("left")
+    assert not Path(again.path, "forgotten.txt").exists()
+    assert desk.user.ours("show", f"refs/orchestrator/{PLAN}/left-1.salvage-1:forgotten.txt") == "not committed"
