@@ -71,7 +71,9 @@ def end_daemon(place: Place) -> bool:
 
     Returns: whether there was one.
     """
-    from orchestrator.backends.process import terminate
+    import signal
+
+    from orchestrator.backends.process import signal_process
     from orchestrator.model.attempt import ProcessId
 
     holder = daemon_info(place)
@@ -80,7 +82,7 @@ def end_daemon(place: Place) -> bool:
     process = ProcessId(
         pid=holder["pid"], start_time=holder.get("start_time", 0), boot_id=str(holder.get("boot_id", ""))
     )
-    return terminate(process)
+    return signal_process(process, signal.SIGTERM)
 
 
 def run_daemon(

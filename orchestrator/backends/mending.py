@@ -9,7 +9,8 @@ from pathlib import Path
 from orchestrator.backends import mirror
 from orchestrator.backends.candidates import make_durable
 from orchestrator.backends.gitrun import GitFailed, Repositories
-from orchestrator.backends.process import ask_to_stop, end_survivors
+from orchestrator.backends.process import ask_to_stop
+from orchestrator.backends.processtree import end_survivors
 from orchestrator.backends.runfolder import is_locked
 from orchestrator.backends.survey import owners, unreadable
 from orchestrator.core.gitformats import alternates_line, config_text

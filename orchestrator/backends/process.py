@@ -280,20 +280,3 @@ def start_detached(
         )
 
     return process.poll
-
-
-def terminate(process: ProcessId) -> bool:
-    """TERM to exactly that process. Returns: whether there was one."""
-    if not hasattr(signal, "pidfd_send_signal"):
-        os.kill(process.pid, signal.SIGTERM)  # no handles here: whoever asks has seen that it holds its lock
-        return True
-    handle = open_process(process)
-    if handle is None:
-        return False
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(handle)
-    return True

@@ -111,7 +111,8 @@ def test_tables_of_plans_are_put_together_by_name_or_replaced() -> None:
 def test_every_key_is_told_with_its_origin() -> None:
     keys = {key for key, _, _ in origins(built())}
     assert keys == {
-        "worktrees", "network_disk", "trash.keep", "log_level", "log.max_size", "log.keep", "attention.doing", "attention.for_review",
+        "worktrees", "network_disk", "trash.keep", "log_level", "log.max_size", "log.keep",
+        "attention.doing", "attention.for_review",
         "attention.merging", "attention.blocked", "attention.quiet",
         "leases.ttl", "leases.heartbeat", "leases.stale", "leases.review", "leases.indefinite",
         "leases.indefinite_per_agent",
