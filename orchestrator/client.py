@@ -83,7 +83,7 @@ class Client:
             raise RefusedError(
                 "the daemon that runs here is of another version",
                 why=f"it speaks contract {theirs}, this command speaks {CONTRACT}",
-                fix="restart it, agents go on meanwhile: orchestrator stop --detach && orchestrator start",
+                fix="restart it, agents go on meanwhile: orchestrator restart",
             )
         self._hello = _parsed(Hello, body)
         return self._hello
@@ -168,7 +168,7 @@ def _parsed(kind: type[M], body: Any) -> M:
         raise RefusedError(
             "the daemon gave an answer that this command does not understand",
             why=f"it does not read as {kind.__name__}, so the two are probably of different versions",
-            fix="restart it, agents go on meanwhile: orchestrator stop --detach && orchestrator start",
+            fix="restart it, agents go on meanwhile: orchestrator restart",
         ) from error
 
 
@@ -177,6 +177,12 @@ def _refused(status: int, body: Any) -> OrchestratorError:
     try:
         refusal = Refusal.model_validate(body)
     except ValidationError:
+        if status in {404, 405, 422}:  # the answers of a server that does not know what was asked
+            return RefusedError(
+                "the daemon does not know this request",
+                why="it is of another version than this command, with fewer verbs or options",
+                fix="restart it, agents go on meanwhile: orchestrator restart",
+            )
         return RefusedError(
             "the daemon refused the request",
             why=f"it answered {status} without saying why",

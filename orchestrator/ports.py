@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.model.agent import AgentPaths, AgentReport, Briefing, Launch
 from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
+from orchestrator.model.difference import Needs, Remedy, Survey
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, RunId, TaskId
 from orchestrator.model.plan import AgentSpec
 from orchestrator.model.repo import RepoFacts
@@ -318,6 +319,18 @@ class Repository(Protocol):
 
         Never follows a link out of there. Returns: the bytes that they took.
         """
+        ...
+
+
+class Surveyor(Protocol):
+    """The world as the ledger needs it, looked at and put right. A repository is one, too."""
+
+    async def survey(self, needs: Needs, *, thorough: bool = False) -> Survey:
+        """Look at everything and change nothing. `thorough`: read what every attempt left, too."""
+        ...
+
+    async def mend(self, remedy: Remedy, needs: Needs) -> None:
+        """Put one difference right; safe to repeat. Raises: OrchestratorError when it cannot be."""
         ...
 
 

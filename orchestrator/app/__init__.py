@@ -5,7 +5,7 @@ Heavy imports stay inside the functions that need them, so that reading verbs st
 
 from __future__ import annotations
 
-from orchestrator.app.daemon import run_daemon, spawn_daemon
+from orchestrator.app.daemon import end_daemon, run_daemon, spawn_daemon
 from orchestrator.app.plans import (
     adapters,
     assess_plan,
@@ -31,6 +31,7 @@ from orchestrator.app.settings import (
     write_settings,
 )
 from orchestrator.app.terminal import edit_file, editor, page
+from orchestrator.app.validation import validate
 
 __all__ = [
     "adapters",
@@ -40,6 +41,7 @@ __all__ = [
     "daemon_info",
     "edit_file",
     "editor",
+    "end_daemon",
     "examine",
     "keep_plan",
     "kept_plan",
@@ -58,6 +60,7 @@ __all__ = [
     "settings_file",
     "spawn_daemon",
     "tighter_files",
+    "validate",
     "why",
     "write_schema",
     "write_settings",

@@ -67,6 +67,25 @@ def spawn_daemon(place: Place, *, log_level: str | None = None) -> None:
     )
 
 
+def end_daemon(place: Place) -> bool:
+    """Ask the daemon to leave its agents running and end, by a signal, which every version understands.
+
+    Returns: whether there was one.
+    """
+    import signal
+
+    from orchestrator.backends.process import signal_process
+    from orchestrator.model.attempt import ProcessId
+
+    holder = daemon_info(place)
+    if holder is None or not holder["pid"]:
+        return False
+    process = ProcessId(
+        pid=holder["pid"], start_time=holder.get("start_time", 0), boot_id=str(holder.get("boot_id", ""))
+    )
+    return signal_process(process, signal.SIGTERM)
+
+
 def run_daemon(
     place: Place,
     *,
@@ -78,7 +97,7 @@ def run_daemon(
     """Be the daemon of this repository until there is a reason to leave. Returns: the exit code."""
     import anyio
 
-    from orchestrator.backends.ground import check_worktrees
+    from orchestrator.backends.ground import check_file_system, check_worktrees
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.log import setup_logging
@@ -88,6 +107,7 @@ def run_daemon(
 
     settings = load_settings(place)
     make_state(place)
+    check_file_system(place, may_be_remote=settings.network_disk == "allow")
     check_worktrees(place)
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock) as lock:
@@ -138,6 +158,7 @@ async def _live(
     from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
+    from orchestrator.engine.purge import purge
     from orchestrator.engine.upkeep import Chore, Upkeep
     from orchestrator.engine.watchers import Watchers
     from orchestrator.model.fact import DaemonStarted
@@ -169,12 +190,14 @@ async def _live(
             loop=loop,
             manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked),
             is_ours=lock.is_held,
+            surveyor=repository,
         )
         look = look_after_ledger(store, loop, clock, daemon.fail)
         daemon.upkeep = Upkeep(
             [
                 *chores(place, settings, state=lambda: loop.state, surroundings=surroundings, clock=clock),
                 Chore(name="ledger", every=LOOK, does=look),
+                Chore(name="trash", every=LOOK, does=lambda: purge(loop, lambda: _old_trash(place, settings))),
             ]
         )
         daemon.control = Control(
@@ -213,6 +236,14 @@ async def _live(
     if leaving in {Leaving.PLAN_OVER, Leaving.BLOCKED} and plan is not None:
         return outcome_of(loop.state, plan) or ExitCode.OK
     return ExitCode.OK
+
+
+def _old_trash(place: Place, settings: Settings) -> tuple[str, ...]:
+    """What has been in the trash for longer than anybody wants it."""
+    from orchestrator.backends.clock import SystemClock
+    from orchestrator.backends.trash import older_than
+
+    return older_than(place, settings.trash.keep.total_seconds(), SystemClock().now().timestamp())
 
 
 def main() -> int:

@@ -72,6 +72,8 @@ class Homecoming:
             error = error or found.error
             if (left.merging or self._began_merge(git_dir, head)) and not tree.is_dir():
                 error = error or "the worktree is gone, and with it how the conflict in it was settled"
+            if head == base and not os.path.lexists(tree):
+                error = error or "the worktree was removed by somebody, with everything that was not committed in it"
             if left.is_rebasing and not error:
                 error = "a rebase was left unfinished in the worktree, so its commits are not in order"
             parents = ((head, *(left.merging if tree.is_dir() else ()))) if head else (base,)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.backends import backupprobe, folderprobes, gitprobes, probes, runprobes
+from orchestrator.backends import backupprobe, folderprobes, gitprobes, probes, runprobes, stateprobes
 from orchestrator.core.settings import Settings, build_settings
 from orchestrator.discover import find_place
 from orchestrator.model.errors import OrchestratorError
@@ -62,6 +62,7 @@ def examine(
             *folderprobes.folders(here),
             *runprobes.runs(here, lambda: hello(here)),
             *backupprobe.backups(here),
+            *stateprobes.state(here, remote_allowed=settings.network_disk == "allow"),
         ]
     return (*found, *probes.run_all(wanted, within_s=WITHIN_S))
 

@@ -99,3 +99,8 @@ def check_structure(connection: sqlite3.Connection, path: Path) -> None:
     (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if damage != "ok":
         raise ledger_errors.damaged(path, damage)
+
+
+def library_version() -> tuple[int, int, int]:
+    """Of SQLite itself, which comes with Python or with the system."""
+    return sqlite3.sqlite_version_info

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, Lock, to_thread
 
-from orchestrator.backends import candidates, collecting, mirror, publish, spares, trash, workspaces
+from orchestrator.backends import candidates, collecting, mending, mirror, publish, spares, trash, workspaces
 from orchestrator.backends.gitrun import (
     GitAnswer,
     GitCommand,
@@ -20,8 +20,10 @@ from orchestrator.backends.gitrun import (
     inherited_git_environment,
     strip_git_environment,
 )
+from orchestrator.backends.survey import survey as look_over
 from orchestrator.backends.takeover import Takeover, look, open_ours, read_takeover
 from orchestrator.model.attempt import Workspace
+from orchestrator.model.difference import Needs, Remedy, Survey
 from orchestrator.model.errors import RepositoryError
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, TaskId
 from orchestrator.model.place import Place
@@ -101,6 +103,7 @@ class GitRepository:
         self._showing = Lock()  #: the user's repository is written by one at a time
         self._waiting = mirror.Waiting(place.state_dir / "to-show")
         self._takeover: Takeover | None = None
+        self._made_anew = False
 
     async def facts(self, target: str | None) -> RepoFacts:
         return await self._in_thread(lambda: look(self._repositories, target))
@@ -108,6 +111,7 @@ class GitRepository:
     async def open(self) -> None:
         def opened() -> Takeover:
             takeover = read_takeover(self._repositories)
+            self._made_anew = not self._repositories.place.repo_git.is_dir()
             open_ours(self._repositories, takeover)
             spares.clear_stale(self._repositories)
             self._waiting.load(self._repositories.ours)
@@ -115,6 +119,18 @@ class GitRepository:
 
         self._takeover = await self._in_thread(opened)
         await self.show_kept()
+
+    async def survey(self, needs: Needs, *, thorough: bool = False) -> Survey:
+        """What there is of all that the ledger relies on, and what is not known to it; see `Surveyor`."""
+        made_anew = self._made_anew
+        return await self._in_thread(
+            lambda: look_over(self._repositories, needs, made_anew=made_anew, thorough=thorough)
+        )
+
+    async def mend(self, remedy: Remedy, needs: Needs) -> None:
+        """Put one difference right; see `Surveyor`."""
+        bases = tuple(needs.starts.values())
+        await self._in_thread(lambda: mending.mend(self._repositories, remedy, bases))
 
     def identity(self) -> dict[str, str]:
         """The user's identity as environment for git, for agents and for us."""
@@ -153,6 +169,10 @@ class GitRepository:
             merge=merge,
             token=token,
         )
+        if await self._in_thread(lambda: workspaces.is_anothers(self._repositories, wanted)):
+            home = collecting.Homecoming(self._repositories, self._taken(), attempt, ignore=())
+            await self._in_thread(home.salvage)
+            self._waiting.add(home.to_show)
         return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
 
     async def checkout(self, candidate: CandidateId, commit: Commit, *, keep: Sequence[str] = ()) -> Workspace:

@@ -67,7 +67,7 @@ def _daemon(place: Place, hello: Hello) -> Probe:
             grade=Grade.WARN,
             said=f"pid {pid} is version {answer.version}, this command is {__version__}",
             why="it was started before the program was replaced",
-            fix="orchestrator stop --detach && orchestrator start; agents go on meanwhile",
+            fix="orchestrator restart; agents go on meanwhile",
         )
     return Probe(name="daemon", said=f"pid {pid} answers, version {answer.version}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from orchestrator.backends.contents import Needs, needs_of
 from orchestrator.backends.durable import sync, sync_all_around, take_as_synced
 from orchestrator.backends.gitrun import GitFailed, Repositories
 from orchestrator.backends.lfs import LargeFiles, large_files
+from orchestrator.backends.machine import processes_with
 from orchestrator.core.gitformats import (
     OLDEST_GIT,
     config_text,
@@ -27,7 +30,10 @@ from orchestrator.core.gitformats import (
 from orchestrator.core.gitsettings import anchored, taken_settings
 from orchestrator.model.errors import RepositoryError
 from orchestrator.model.ids import Commit
+from orchestrator.model.place import Place
 from orchestrator.model.repo import RepoFacts
+
+CHILD_PATIENCE_S = 10.0  #: for a git that outlived its daemon
 
 #: used where the user has none; the assessment says that it is missing
 _NOBODY = ("orchestrator", "orchestrator@localhost")
@@ -289,12 +295,38 @@ def open_ours(repositories: Repositories, takeover: Takeover) -> None:
     shutil.rmtree(place.state_dir / "tmp", ignore_errors=True)  # private indexes and the like; nothing of anybody's
     if not place.repo_git.is_dir():
         _clone(repositories)
-    for lock in place.repo_git.rglob("*.lock"):
-        lock.unlink(missing_ok=True)  # only the daemon's git works in there, and we are the only daemon
+    _clear_locks(place)
+    clear_torn(place.repo_git)
     takeover.write(place.repo_git, trusted=True)
     if takeover.large_files is not None:
         takeover.large_files.share()
     fetch_users(repositories)
+
+
+def _clear_locks(place: Place) -> None:
+    """Remove what a killed git of ours left. One that outlived its daemon is waited for: we are the only daemon."""
+    patience = time.monotonic() + CHILD_PATIENCE_S
+    locks = list(place.repo_git.rglob("*.lock"))
+    while locks and str(place.repo_git) in processes_with("GIT_DIR").values():
+        if time.monotonic() > patience:
+            return  # it holds them rightly; whoever meets one waits, and then says so
+        time.sleep(0.1)
+        locks = [lock for lock in locks if os.path.lexists(lock)]
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+
+
+def clear_torn(git_dir: Path) -> None:
+    """Remove objects and references that are empty files: a power loss leaves them, and git stumbles over them."""
+    for top in ("objects", "refs"):
+        for folder, inside, names in os.walk(git_dir / top):
+            if top == "objects":
+                inside[:] = [name for name in inside if len(name) == 2]
+            for name in names:
+                path = Path(folder, name)
+                with contextlib.suppress(OSError):
+                    if path.stat().st_size == 0 and not path.is_symlink():
+                        path.unlink()
 
 
 def _clone(repositories: Repositories) -> None:

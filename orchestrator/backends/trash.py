@@ -27,6 +27,20 @@ def entries(place: Place) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def older_than(place: Place, age_s: float, now_s: float) -> tuple[str, ...]:
+    """Entries that were put there longer ago than that.
+
+    Args:
+        now_s: seconds since the epoch, as the file system counts them.
+    """
+
+    def put_at(entry: str) -> float:
+        # the time of the folder itself: a tree that is moved here keeps the times of what is in it
+        return max((folder.lstat().st_ctime for folder in parts(place, entry)), default=now_s)
+
+    return tuple(entry for entry in entries(place) if now_s - put_at(entry) > age_s)
+
+
 def is_ours(place: Place, folder: Path, top: Path) -> bool:
     """Whether a folder below `top` was put there for this repository: settings can lead several to one."""
     state = str(place.state_dir)

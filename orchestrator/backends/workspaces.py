@@ -67,6 +67,12 @@ def make(repositories: Repositories, takeover: Takeover, wanted: Wanted) -> Work
     return replace(workspace, empty=empty_submodules(repositories.ours, tree, wanted.first))
 
 
+def is_anothers(repositories: Repositories, wanted: Wanted) -> bool:
+    """Whether a finished tree stands there that was made for another wish: the ledger is an older copy, perhaps."""
+    made = marker(repositories.place.git_dir(wanted.owner))
+    return bool(made) and made != _wish(wanted) and repositories.place.worktree(wanted.owner).is_dir()
+
+
 def release(repositories: Repositories, owner: AttemptId | CandidateId, *, has_nothing_else: bool = False) -> None:
     """Nobody needs this tree any more, and what it holds is kept: it is used again if it can be, else put away.
 

@@ -200,6 +200,8 @@ WORDS: dict[str, Callable[[Data], str]] = {
         f"the ledger was recovered{_by(d)}: {d.get('source')}; {counted(d.get('lost', 0), 'event')} lost"
     ),
     "landing_found": lambda d: f"{short(d.get('commit'))} had landed, and the recovered ledger did not know it",
+    "world_mended": lambda d: f"found on the disk and put right: {'; '.join(d.get('done', ()))}",
+    "unknown_found": lambda d: f"not touched: {'; '.join(d.get('names', ()))}",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",
 }
 

@@ -33,10 +33,12 @@ from orchestrator.cli import (
     plan_new,
     recover,
     report,
+    restart,
     run,
     start,
     status,
     streams,
+    validate,
     why,
     worktree,
 )
@@ -99,6 +101,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("retry", "try a task again, with all counts at zero", "retry api"),
             ("cancel", "give a task up, or everything", "cancel api --reason 'not needed'"),
             ("stop", "end the daemon", "stop --detach"),
+            ("restart", "another daemon of this version; agents go on", "restart"),
         ),
     ),
     (
@@ -125,10 +128,13 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
-        "Repair",
-        (("recover", "put a damaged or missing ledger together again, from backup and journal", "recover"),),
+        "Explain and repair",
+        (
+            ("config show", "every setting and where it comes from", "config show --origin"),
+            ("validate", "whether ledger, disk, branches and processes agree", "validate --fix"),
+            ("recover", "put a damaged or missing ledger together again, from backup and journal", "recover"),
+        ),
     ),
-    ("Explain", (("config show", "every setting and where it comes from", "config show --origin"),)),
 )
 
 
@@ -230,6 +236,7 @@ def _group(name: str, text: str, *, run: Callable[..., None] | None = None, exam
 
 _add(app, "init", init.init)
 _add(app, "doctor", doctor.doctor)
+_add(app, "validate", validate.validate)
 _add(app, "start", start.start)
 _add(app, "run", run.run)
 _plan = _group("plan", "What a plan says, before anything runs.", example="plan check")
@@ -268,6 +275,7 @@ _add(app, "retry", control.retry)
 _add(app, "publish", control.publish)
 _add(app, "undo", control.undo)
 _add(app, "stop", control.stop)
+_add(app, "restart", restart.restart)
 _add(app, "fetch", fetch.fetch)
 _add(app, "open", fetch.open_)
 _worktree = _group("worktree", "What is on the disk, what it holds, what may go.", example="worktree list")

@@ -19,6 +19,7 @@ from orchestrator.model.errors import ExitCode, OrchestratorError, PlanError, Pr
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from orchestrator.app.validation import Validation
     from orchestrator.core.detection import Signs
     from orchestrator.core.planfile import Draft
     from orchestrator.core.tighten import Proposal
@@ -73,6 +74,8 @@ class World(Protocol):
     ) -> int: ...
     def why(self, place: Place, task: str, plan: str) -> list[str]: ...
     def recovery(self, place: Place, source: str | None = None) -> AbstractContextManager[Any]: ...
+    def validate(self, place: Place, *, fix: bool) -> Validation: ...
+    def end_daemon(self, place: Place) -> bool: ...
 
 
 class Sight(Protocol):

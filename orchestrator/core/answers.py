@@ -19,6 +19,7 @@ from orchestrator.model.event import (
     Answered,
     Landed,
     PlanFinished,
+    PlanResumed,
     PublishRequested,
     ReviewDecided,
     SentBack,
@@ -30,7 +31,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.fact import AnswerGiven
 from orchestrator.model.ids import Commit, TaskId
-from orchestrator.model.item import SAFE_MODE, Item, ItemKind
+from orchestrator.model.item import DIFFERS, NOTICED, SAFE_MODE, Item, ItemKind
 from orchestrator.model.plan import Task, exactly
 from orchestrator.model.run import OVER, PLAN_OVER, PlanPhase, PlanRun, TaskRun
 
@@ -105,13 +106,18 @@ def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -
             leave_safe_mode(draft, fact.by)
         case "publish" | "retry" if item.kind in {ItemKind.INCOMPLETE, ItemKind.PUBLISH_REFUSED}:
             draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
+        case "retry" if item.trigger == DIFFERS:
+            if plan.phase is PlanPhase.PAUSED:
+                draft.record(PlanResumed(plan_id=plan.id, by=fact.by))
+        case "leave" if item.trigger == DIFFERS:
+            pass
         case "retry" if item.trigger == NOT_STOPPED:
             eviction.stop_again(draft, plan, item)
         case "retry":
             publish.release_sync(draft, plan)
         case "send_back":
             _resolve_by_agent(draft, plan, item)
-        case _ if item.trigger != "effect":
+        case _ if item.trigger not in {"effect", NOTICED}:
             if is_settled(plan) and plan.phase is PlanPhase.RUNNING:
                 draft.record(PlanFinished(plan_id=plan.id))
         case _:

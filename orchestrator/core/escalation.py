@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from orchestrator.core.planvalues import length_text
 from orchestrator.model.attempt import Attempt, FailureKind
+from orchestrator.model.difference import Care, Difference
 from orchestrator.model.ids import CandidateId, ItemId, PlanId
-from orchestrator.model.item import OVERDUE, Item, ItemKind, Option
+from orchestrator.model.item import DIFFERS, NOTICED, OVERDUE, Item, ItemKind, Option
 from orchestrator.model.run import Lane, PlanRun, State, TaskRun, TaskState
 
 RETRY = Option(id="retry", label="Try again", effect="a fresh attempt starts; all counts begin anew")
@@ -396,6 +397,29 @@ def recovered(state: State, run: PlanRun, landed: Sequence[str], lost: str, now:
         title="the ledger was recovered; look whether the plan stands where you left it",
         context="\n".join(told),
         options=(Option(id="leave", label="I have seen it", effect="nothing; the plan goes on as it is"),),
+        asked_at=now,
+    )
+
+
+def differs(state: State, run: PlanRun, found: Difference, now: datetime) -> Item:
+    """Something outside is not as the ledger has it; what depends on it waits, or a person is just told."""
+    is_held = found.care is Care.ASKED
+    options = (
+        (
+            Option(id="retry", label="I have put it right", effect="the plan goes on"),
+            Option(id="leave", label="leave it", effect="the plan stays paused"),
+        )
+        if is_held
+        else (Option(id="leave", label="I have seen it", effect="nothing; the plan goes on as it is"),)
+    )
+    return Item(
+        id=next_id(state),
+        kind=ItemKind.STUCK,
+        trigger=DIFFERS if is_held else NOTICED,
+        plan_id=run.id,
+        title=found.said,
+        context=f"why: {found.why}\nfix: {found.fix}\n`orchestrator validate` looks again",
+        options=options,
         asked_at=now,
     )
 

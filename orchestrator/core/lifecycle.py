@@ -21,6 +21,7 @@ from orchestrator.core import (
     lease,
     protect,
     publish,
+    reconcile,
     requests,
     undo,
 )
@@ -159,6 +160,7 @@ def _follow(draft: Draft, fact: Fact) -> None:
                     tokens_from=fact.tokens_from,
                 )
             )
+            reconcile.take_in(draft, fact.mended, fact.differing)
             lease.give_grace(draft)
         case BranchBegun():
             _branch_begun(draft, fact)

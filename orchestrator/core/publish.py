@@ -21,6 +21,7 @@ from orchestrator.model.fact import (
     PublishDone,
     PublishRefused,
 )
+from orchestrator.model.item import NOTICED
 from orchestrator.model.plan import PublishMode
 from orchestrator.model.run import PLAN_OVER, PlanPhase, PlanRun, State, TaskState
 
@@ -76,7 +77,7 @@ def request_each(draft: Draft, plan: PlanRun) -> None:
 def _is_asked_about(state: State, plan: PlanRun) -> bool:
     """Whether a question about the plan itself is not answered yet."""
     about_plan = (i for i in state.open_items() if i.plan_id == plan.id and i.task_id is None)
-    return any(item.trigger != "effect" for item in about_plan)
+    return any(item.trigger not in {"effect", NOTICED} for item in about_plan)
 
 
 def conclude(draft: Draft, plan: PlanRun) -> None:

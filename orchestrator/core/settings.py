@@ -90,10 +90,18 @@ class LedgerSettings(SettingsPart):
     journal_days: int = Field(default=90, ge=1, le=10_000)
 
 
+class TrashSettings(SettingsPart):
+    """How long trees that were put aside can still be had back."""
+
+    keep: SomeTime = Field(default=timedelta(days=7))
+
+
 class Settings(SettingsPart):
     """Everything that can be set outside a plan."""
 
     worktrees: str | None = Field(default=None, min_length=1)  #: None: the sibling folder `<repo>.worktrees`
+    #: of the state folder: there the ledger can be damaged, and two machines can believe that they are alone
+    network_disk: Literal["refuse", "allow"] = Field(default="refuse")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
     log: LogSettings = Field(default=LogSettings())
     ledger: LedgerSettings = Field(default=LedgerSettings())
@@ -101,6 +109,7 @@ class Settings(SettingsPart):
     attention: AttentionSettings = Field(default=AttentionSettings())
     protect: ProtectSettings = Field(default=ProtectSettings())
     leases: LeaseSettings = Field(default=LeaseSettings())
+    trash: TrashSettings = Field(default=TrashSettings())
     agents: dict[str, Any] = Field(default={})
     checks: list[Any] | Literal["none"] | None = Field(default=None)
     prepare: dict[str, Any] | None = Field(default=None)
@@ -144,6 +153,7 @@ _SECTIONS: dict[str, type[SettingsPart]] = {
     "execution": ExecutionSettings,
     "attention": AttentionSettings,
     "protect": ProtectSettings,
+    "trash": TrashSettings,
     "leases": LeaseSettings,
 }
 #: dotted key -> the model and field it is
@@ -308,6 +318,8 @@ def _words(key: str, value: object, detail: Any) -> tuple[str, str, str]:
             expected = {"dict_type": "a table", "list_type": "a list", "string_type": "a text"}.get(detail["type"])
             if key in _NUMBERS:
                 expected = f"a whole number from {_NUMBERS[key]}"
+            if key == "network_disk":
+                expected = '"refuse" or "allow"'
             if key == "checks":
                 expected = 'a list of tables, or "none"'
             message = f"{key}: {shown(value)} cannot be used"

@@ -110,7 +110,9 @@ from orchestrator.model.event import (
     UndoHeld,
     Undone,
     UndoRequested,
+    UnknownFound,
     WorkspaceMade,
+    WorldMended,
 )
 from orchestrator.model.ids import AttemptId, CandidateId
 from orchestrator.model.run import (
@@ -142,10 +144,12 @@ def apply(state: State, event: Event, at: datetime) -> State:
             )
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
-        case EffectAbandoned() | TrashEmptied() | ProjectionMended():
+        case EffectAbandoned() | TrashEmptied() | WorldMended() | ProjectionMended():
             return state
         case DispatchHeld() | DispatchFreed() | DaemonFault():
             return guarded(state, event, at)
+        case UnknownFound():
+            return replace(state, told=state.told | frozenset(event.names))
         case ByHandBegan() | ByHandReady() | ByHandHandedIn() | ByHandNotYet() | ByHandGivenUp() | ByHandEnded():
             return by_hand(state, event, at)
         case PlanConfirmed():
@@ -403,6 +407,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | ByHandGivenUp()
             | ByHandEnded()
             | TrashEmptied()
+            | WorldMended()
+            | UnknownFound()
             | ProjectionMended()
             | LaneOverdue()
             | LedgerRecovered()

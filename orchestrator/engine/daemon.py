@@ -16,11 +16,13 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.engine.control import Control
 from orchestrator.engine.loop import Loop
 from orchestrator.engine.perform import Performer
+from orchestrator.engine.reconcile import reconcile
 from orchestrator.engine.upkeep import Upkeep
 from orchestrator.model.effect import Effect
 from orchestrator.model.errors import ExitCode, OrchestratorError, SupersededError
 from orchestrator.model.fact import DaemonStarted, PlanSubmitted
 from orchestrator.model.run import PLAN_OVER, PlanRun, State, TaskState
+from orchestrator.ports import Surveyor
 
 log = structlog.get_logger(__name__)
 
@@ -58,9 +60,13 @@ class Daemon:
 
     Args:
         is_ours: whether the lock is still held; somebody may have deleted the state folder under us.
+        surveyor: looks at the world before anything is begun; None: nobody does.
     """
 
-    def __init__(self, *, loop: Loop, manner: Manner, is_ours: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, loop: Loop, manner: Manner, is_ours: Callable[[], bool], surveyor: Surveyor | None = None
+    ) -> None:
+        self._surveyor = surveyor
         self._loop = loop
         self._is_ours = is_ours
         self._manner = manner
@@ -87,6 +93,9 @@ class Daemon:
         """Live until there is a reason to leave, beginning with a plan if there is one. Returns: the reason."""
         to_do = await self._loop.recover()
         started = replace(started, tokens_from=self._loop.highest_token)
+        if self._surveyor is not None:
+            found = await reconcile(self._loop.state, self._surveyor)
+            started = replace(started, mended=found.mended, differing=found.left)
         log.info("daemon.began", pid=started.pid, events=self._loop.seq, to_do=len(to_do))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks)

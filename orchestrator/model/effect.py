@@ -7,6 +7,7 @@ already happened.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -217,7 +218,9 @@ class DeleteTrash:
 
     @property
     def key(self) -> str:
-        return f"trash/delete-{self.asked}"
+        # asked for twice while nothing else happened, by a person and of its own accord, it can be other trees
+        what = hashlib.sha256("\0".join(self.entries).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        return f"trash/delete-{self.asked}-{what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -823,6 +823,20 @@ class LandingFound:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorldMended:
+    """At a start the disk was not as the ledger has it, and was put right."""
+
+    done: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownFound:
+    """Worktrees, folders and references that the ledger does not know. Told once, never touched."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectAbandoned:
     """Our bug or a broken machine: something asked for could not be done, and nothing else depends on it."""
 
@@ -918,6 +932,8 @@ Event = (
     | LaneOverdue
     | TreeRemoved
     | TrashEmptied
+    | WorldMended
+    | UnknownFound
     | ProjectionMended
     | LedgerRecovered
     | LandingFound

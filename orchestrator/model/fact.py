@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
+from orchestrator.model.difference import Difference
 from orchestrator.model.guard import Guards, HoldReason
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.lease import LeaseTerms
@@ -129,6 +130,8 @@ class DaemonStarted:
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta  #: an attempt without progress for longer is flagged
     guards: Guards = field(default_factory=Guards)
+    mended: tuple[Difference, ...] = ()  #: was not as the ledger has it, and is now
+    differing: tuple[Difference, ...] | None = None  #: is not; None: nobody could look
     tokens_from: int = 0  #: the highest token that the ledger knows of
 
 

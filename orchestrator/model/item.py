@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, RunId, TaskId
 
+DIFFERS = "differs"  #: the trigger of an item that holds the plan because the disk is not as the ledger has it
+NOTICED = "noticed"  #: the trigger of an item that tells of such a thing, and holds nothing
 OVERDUE = "overdue"  #: the trigger of a note that a task is past the limit of its lane
 FAULT = "fault"  #: the trigger of a note that the daemon itself failed while it dealt with a task
 SAFE_MODE = "safe_mode"  #: the trigger of the question whether a daemon that failed again and again may go on

@@ -272,6 +272,7 @@ class State:
     guards: Guards = field(default_factory=Guards)
     holds: dict[str, Hold] = field(default_factory=dict)  #: what keeps new work from being started, by `hold_key`
     faults: tuple[Fault, ...] = ()  #: errors of our own, the latest only
+    told: frozenset[str] = frozenset()  #: what the ledger does not know, and people were told of
 
     @property
     def active(self) -> PlanRun | None:

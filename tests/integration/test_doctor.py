@@ -22,8 +22,9 @@ import anyio
 import pytest
 
 from orchestrator import app
-from orchestrator.backends import folderprobes
+from orchestrator.backends import folderprobes, ground
 from orchestrator.backends.folderprobes import Room, disk_probe
+from orchestrator.backends.ground import check_file_system, file_system_of
 from orchestrator.backends.probes import Named, run_all
 from orchestrator.backends.sqlite import SqliteStore
 from orchestrator.discover import find_place
@@ -103,7 +104,7 @@ def test_a_healthy_repository_is_all_right_and_nothing_is_changed(repo: Path) ->
     found = examined(repo)
     assert graded(found, Grade.OK) == set(found), [p for p in found.values() if p.grade is not Grade.OK]
     assert before == (everything_in(repo), sorted((repo / ".git").iterdir()), sorted(repo.parent.iterdir()))
-    assert len(found) == 22
+    assert len(found) == 27
 
 
 def test_it_works_with_a_ledger_from_a_folder_below_and_from_a_linked_worktree(repo: Path) -> None:
@@ -504,3 +505,69 @@ def test_the_socket_probe_leaves_nothing_behind(repo: Path) -> None:
     place = place_of(repo)
     assert folderprobes._socket(place).grade is Grade.OK
     assert list(Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()) == []
+
+
+MOUNTS = """\
+/dev/root / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/me/my\\040disk xfs rw 0 0
+host:/x /data fuse.sshfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        pytest.param("/usr/x", "ext4", id="the root"),
+        pytest.param("/home/you/repo", "nfs4", id="below a network disk"),
+        pytest.param("/home/me/my disk/repo", "xfs", id="a local disk below it, with a space"),
+        pytest.param("/homestead", "ext4", id="a name that only begins alike"),
+        pytest.param("/data", "fuse.sshfs", id="the mount itself"),
+    ],
+)
+def test_the_file_system_of_a_path_is_that_of_the_nearest_mount(path: str, kind: str) -> None:
+    assert file_system_of(Path(path), MOUNTS) == kind
+
+
+def test_a_state_folder_on_a_network_disk_is_refused_unless_it_is_allowed(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ground, "REMOTE", frozenset({file_system_of(repo)}))
+    place = find_place(repo)
+    with pytest.raises(OrchestratorError, match="network disk") as refused:
+        check_file_system(place, may_be_remote=False)
+    assert 'network_disk = "allow"' in refused.value.fix
+    check_file_system(place, may_be_remote=True)
+
+
+def test_an_old_lock_in_the_users_repository_is_told_and_stays(repo: Path) -> None:
+    lock = find_place(repo).common_dir / "index.lock"
+    lock.touch()
+    assert probe_of(repo, "git locks").grade is Grade.OK
+    os.utime(lock, (time.time() - 1200, time.time() - 1200))
+    found = probe_of(repo, "git locks")
+    assert (found.grade, str(lock) in found.said) == (Grade.WARN, True)
+    assert lock.exists()
+
+
+def test_a_program_without_its_supervisor_is_told(repo: Path) -> None:
+    run = find_place(repo).run_dir("p/one-1/agent")
+    run.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "ORCHESTRATOR_RUN": str(run)}) as orphan:
+        try:
+            time.sleep(0.2)  # until it is the program, and not the copy of us that becomes it
+            found = probe_of(repo, "processes")
+        finally:
+            orphan.kill()
+    assert (found.grade, str(orphan.pid) in found.said) == (Grade.WARN, True)
+
+
+def test_the_bytes_are_told_by_task(repo: Path) -> None:
+    folder = find_place(repo).run_dir("p/one-1/agent")
+    folder.mkdir(parents=True)
+    (folder / "output").write_bytes(bytes(MIB))
+    assert "p/one 1.0 MiB" in probe_of(repo, "bytes").said
+
+
+def probe_of(repo: Path, name: str) -> Probe:
+    return next(probe for probe in app.examine(repo) if probe.name == name)

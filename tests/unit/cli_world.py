@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from orchestrator.app.validation import Validation
 from orchestrator.cli.main import main
 from orchestrator.cli.session import Session
 from orchestrator.core.detection import Signs
@@ -214,6 +215,10 @@ class World:
         self.kept: dict[str, str] = {}
         self.paged: list[tuple[bytes, bool]] = []
         self.has_pager = False
+        self.validation = Validation(events=0, mended=(), left=())
+        self.fixes: list[bool] = []
+        self.pid_after: int | None = None  #: who holds the lock once the daemon was asked to end
+        self.ended: list[int | None] = []
 
     def place_for(self, start: Path) -> Place:
         return self.place
@@ -222,6 +227,15 @@ class World:
         if self.ledger is None:
             raise NothingError("nothing has run in this repository yet")
         return self.ledger
+
+    def validate(self, place: Place, *, fix: bool) -> Validation:
+        self.fixes.append(fix)
+        return self.validation
+
+    def end_daemon(self, place: Place) -> bool:
+        self.ended.append(self.pid)
+        self.pid = self.pid_after
+        return True
 
     def daemon_info(self, place: Place) -> dict[str, Any] | None:
         return None if self.pid is None else {"pid": self.pid, "start_time": 1, "boot_id": "b"}

@@ -111,7 +111,7 @@ def test_tables_of_plans_are_put_together_by_name_or_replaced() -> None:
 def test_every_key_is_told_with_its_origin() -> None:
     keys = {key for key, _, _ in origins(built())}
     assert keys == {
-        "worktrees", "log_level", "log.max_size", "log.keep", "ledger.backup_every",
+        "worktrees", "network_disk", "trash.keep", "log_level", "log.max_size", "log.keep", "ledger.backup_every",
         "ledger.keep_hourly", "ledger.keep_daily", "ledger.journal_days", "attention.doing", "attention.for_review",
         "attention.merging", "attention.blocked", "attention.quiet",
         "protect.free_disk", "protect.spawn_rate", "protect.spawn_burst", "protect.attempts",
