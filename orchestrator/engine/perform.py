@@ -82,6 +82,7 @@ log = structlog.get_logger(__name__)
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
 LOOK_PAUSE_S = 10.0  #: before a holder that could not be looked at is looked at again
 SHOW_PAUSE_S = 0.5
+LAND_TRIES = 30  #: before a person is asked about a landing whose outcome nobody can tell
 
 
 class Performer:
@@ -109,6 +110,7 @@ class Performer:
 
     async def perform(self, effect: Effect) -> Fact:
         """Do it, and say what came of it. Never raises but when cancelled."""
+        tries = 1
         while True:
             try:
                 return await self._do(effect)
@@ -117,6 +119,12 @@ class Performer:
                     # what an agent did is not held against it; the same is tried until there is room
                     log.error("disk.full", effect=effect.key, error=str(error))
                     await anyio.sleep(ROOM_PAUSE_S)
+                    continue
+                if isinstance(effect, LandCandidate) and tries < LAND_TRIES:
+                    # the branch may have moved all the same, and landing again tells: what is not known is not refused
+                    log.warning("landing.unknown", effect=effect.key, error=str(error))
+                    tries += 1
+                    await anyio.sleep(LOOK_PAUSE_S)
                     continue
                 if isinstance(effect, ProbeRun | ProbeTree):
                     # a look that fails says nothing against the holder
@@ -136,8 +144,8 @@ class Performer:
                 await anyio.sleep(SHOW_PAUSE_S)  # if it lands meanwhile, that takes it along
             try:
                 await self._repository.show_kept()
-            except OrchestratorError as error:
-                log.warning("effect.refused", effect=effect.key, error=str(error))
+            except Exception as error:  # nobody waits for it, so it must not take the daemon along
+                log.warning("effect.refused", effect=effect.key, error=f"{type(error).__name__}: {error}")
 
     async def _do(self, effect: Effect) -> Fact:
         match effect:

@@ -51,8 +51,8 @@ class Faults:
 
 #: the highest rate of each; a seed takes a share of it
 HIGHEST = Faults(
-    crashes=3.0,
-    dies_in_call=0.02,
+    crashes=1.5,
+    dies_in_call=0.006,
     crashes_in_recovery=0.3,
     refused=0.02,
     slow_commit=0.05,

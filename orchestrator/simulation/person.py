@@ -121,6 +121,8 @@ class People:
             if item.is_open and dice.chance(moods.attentive):
                 await self._answer(item)
         await self._tend_claims(plan)
+        if not moods.claims:
+            await self._drop_unclaimed(state, plan)
         if dice.chance(moods.claims):
             await self._claim(state, plan)
         if dice.chance(moods.meddling):
@@ -265,6 +267,10 @@ class People:
             self._said[*about, choice] = self._said.get((*about, choice), 0) + 1
             await self._ask(AnswerGiven(item_id=item.id, choice=choice, text="go on", by=ME))
         await self._tend_claims(plan)
-        for task_id, task in plan.tasks.items():
-            if task.task.is_for_hand and task.state is TaskState.PENDING and task_id in startable(state, plan):
+        await self._drop_unclaimed(state, plan)
+
+    async def _drop_unclaimed(self, state: State, plan: PlanRun) -> None:
+        free = startable(state, plan)
+        for task_id in free:
+            if plan.tasks[task_id].task.is_for_hand:
                 await self._ask(CancelAsked(task_id=task_id, by=ME, reason="nobody claims it"))

@@ -66,6 +66,7 @@ class ModelRepository:
         self.trash: dict[str, WorkTree] = {}
         self.inside: dict[str, tuple[int, ...]] = {}  #: tree -> processes of people who claimed by hand
         self.landed: list[tuple[PlanId, Commit, Commit]] = []  #: plan, old, new: every move that we made
+        self.strange: dict[PlanId, Commit] = {}  #: branches that a stranger has moved, and where they were
         self.given_up: set[str] = set()  #: contents that a person deleted from the trash
 
     # ---- the port ----
@@ -194,6 +195,7 @@ class ModelRepository:
     def _begin_branch(self, plan: PlanId, number: int, target: str) -> tuple[Commit, Commit]:
         if (plan, number) not in self.began:
             commit = self._target(target)
+            self.strange.pop(plan, None)
             old = self.plans.get(plan)
             if old is not None and not self.objects.contains(commit, old):
                 self.kept[f"refs/orchestrator/old/{plan}/{number}"] = old

@@ -88,7 +88,8 @@ class Watch:
         moved = tuple(self._repository.landed[self._moves :])
         self._moves = len(self._repository.landed)
         alive = tuple(RunId(run.spec.run_id) for run in self._executor.alive())
-        moment = Moment(self.state, self.to_do, self._repository.plans, alive, moved, self._passed)
+        tips = {**self._repository.plans, **self._repository.strange}
+        moment = Moment(self.state, self.to_do, tips, alive, moved, self._passed)
         for code, ask in AFTER_TRANSACTION.items():
             for words in ask(moment):
                 self._blame(code, words)

@@ -291,11 +291,13 @@ class World:
         tree = {**self.repository.objects[here].tree, "stranger": "was here"}
         stranger = self.repository.objects.commit((here,), tree, "a stranger's")
         self.repository.plans[plan.id] = stranger
+        self.repository.strange[plan.id] = here
 
         async def back() -> None:
             await anyio.sleep(30)
             if self.repository.plans[plan.id] == stranger:
                 self.repository.plans[plan.id] = here
+            self.repository.strange.pop(plan.id, None)
 
         self._tasks.start_soon(back)
 
