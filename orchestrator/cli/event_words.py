@@ -178,6 +178,9 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "published": lambda d: f"target moved to {short(d.get('commit'))}",
     "lane_overdue": lambda d: f"in {_kind(d.get('lane'))} for longer than {_span(d.get('limit'))}",
     "tree_removed": lambda d: f"tree of {d.get('owner')} removed",
+    "projection_mended": lambda d: (
+        f"{counted(d.get('count', 0), 'row')} of what is shown here did not follow from the events, and written anew"
+    ),
     "trash_emptied": lambda d: f"{counted(len(d.get('entries', ())), 'tree')} deleted from the trash",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",
 }

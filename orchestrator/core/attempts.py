@@ -236,7 +236,7 @@ def work_collected(draft: Draft, fact: WorkCollected) -> None:
         return
     if not fact.changed and task.merges is None:
         end(draft, plan, attempt, Ending.NO_OP, fact)
-        draft.record(Landed(plan_id=plan.id, task_id=task.task.id, candidate_id=None, commit=None))
+        draft.record(Landed(plan_id=plan.id, task_id=task.task.id, candidate_id=None, commit=None, token=attempt.token))
         draft.ask(RemoveTree(plan_id=plan.id, owner=attempt.id))
         return
     end(draft, plan, attempt, Ending.HANDED_OFF, fact)
@@ -268,7 +268,7 @@ def hand_off(draft: Draft, plan: PlanRun, attempt: Attempt, fact: WorkCollected)
         item = escalation.protected(draft.state, plan, plan.tasks[task.task.id], guarded, draft.now)
         draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=item, holds_task=True))
     else:
-        draft.record(TaskQueued(plan_id=plan.id, task_id=task.task.id))
+        draft.record(TaskQueued(plan_id=plan.id, task_id=task.task.id, token=attempt.token))
 
 
 def end(

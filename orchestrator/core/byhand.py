@@ -176,7 +176,9 @@ def collected(draft: Draft, fact: WorkCollected) -> None:
     if not fact.changed and task.merges is None:
         end(draft, plan, attempt, Ending.NO_OP, fact)
         draft.record(answered)
-        draft.record(Landed(plan_id=plan.id, task_id=attempt.task_id, candidate_id=None, commit=None))
+        draft.record(
+            Landed(plan_id=plan.id, task_id=attempt.task_id, candidate_id=None, commit=None, token=attempt.token)
+        )
         if not mine.keep:
             draft.ask(RemoveTree(plan_id=plan.id, owner=attempt.id))
         return

@@ -168,6 +168,7 @@ def killed(draft: Draft, fact: RunKilled) -> None:
 
 def ended(draft: Draft, plan: PlanRun, run: Run, exit: RunExit, tail: str) -> None:
     """A supervised run is over, and nothing of its process tree is left."""
+    exit = _told(draft, run, exit)
     draft.record(RunFinished(plan_id=plan.id, run_id=run.id, exit=exit))
     item = _stuck_item(draft, run.id)
     if item is not None:
@@ -175,7 +176,7 @@ def ended(draft: Draft, plan: PlanRun, run: Run, exit: RunExit, tail: str) -> No
         draft.record(ItemWithdrawn(plan_id=plan.id, task_id=item.task_id, item_id=item.id, reason=reason))
     plan = draft.plan(plan.id)
     if run.owner in plan.attempts:
-        run_ended(draft, plan, plan.attempts[AttemptId(run.owner)], run, _told(draft, run, exit), tail)
+        run_ended(draft, plan, plan.attempts[AttemptId(run.owner)], run, exit, tail)
     else:
         check_ended(draft, plan, run, exit, tail)
 
@@ -184,7 +185,7 @@ def _told(draft: Draft, run: Run, exit: RunExit) -> RunExit:
     """The exit, with the machine's restart as its reason when that is what it was."""
     booted = run.supervisor.boot_id if run.supervisor else ""
     if exit.why is ExitWhy.LOST and booted and draft.state.boot_id and booted != draft.state.boot_id:
-        return RunExit(why=ExitWhy.LOST, detail="the machine was restarted while it ran")
+        return RunExit(why=ExitWhy.RESTARTED, detail=exit.detail)
     return exit
 
 

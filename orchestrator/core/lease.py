@@ -14,7 +14,7 @@ from orchestrator.model.event import LeaseGranted, LeaseRenewed
 from orchestrator.model.fact import LeaseDue
 from orchestrator.model.ids import AttemptId, TaskId
 from orchestrator.model.lease import Lease, LeaseState, LeaseTerms
-from orchestrator.model.run import PlanRun
+from orchestrator.model.run import PlanRun, TaskRun
 
 
 def grant(
@@ -142,3 +142,8 @@ def lease_of(attempt: Attempt, plan: PlanRun) -> Lease | None:
     """The lease under which an attempt works; None when another holder has the task, or nobody."""
     lease = plan.leases.get(attempt.task_id)
     return lease if lease is not None and lease.token == attempt.token else None
+
+
+def token_of(plan: PlanRun, task: TaskRun) -> int | None:
+    """The token of the latest attempt at a task; None before the first."""
+    return plan.attempts[task.attempt_id].token if task.attempt_id is not None else None

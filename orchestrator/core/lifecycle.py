@@ -35,6 +35,7 @@ from orchestrator.model.event import (
     EffectAbandoned,
     Escalated,
     PlanCancelled,
+    ProjectionMended,
     RunLaunched,
     RunRecorded,
     TrashEmptied,
@@ -77,6 +78,7 @@ from orchestrator.model.fact import (
     ResumeAsked,
     RetryAsked,
     RetryDue,
+    RowsDiffered,
     RunEnded,
     RunKilled,
     RunProbed,
@@ -149,6 +151,7 @@ def _follow(draft: Draft, fact: Fact) -> None:
                     limits=limits,
                     terms=fact.terms,
                     quiet=fact.quiet,
+                    tokens_from=fact.tokens_from,
                 )
             )
             lease.give_grace(draft)
@@ -228,6 +231,8 @@ def _follow(draft: Draft, fact: Fact) -> None:
                 draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
         case TrashDeleted():
             draft.record(TrashEmptied(entries=fact.entries, size_bytes=fact.size_bytes))
+        case RowsDiffered():
+            draft.record(ProjectionMended(keys=fact.keys, count=fact.count))
         case RetryDue():
             _retry_due(draft, fact)
         case EffectFailed():

@@ -75,6 +75,7 @@ from orchestrator.model.event import (
     PlanRevised,
     PlanTakenUp,
     ProgressReported,
+    ProjectionMended,
     PublishBegan,
     Published,
     PublishHeld,
@@ -114,6 +115,8 @@ from orchestrator.model.run import (
     TaskState,
 )
 
+_NOTHING = State()
+
 
 def apply(state: State, event: Event, at: datetime) -> State:
     """The state after one more event, which was recorded at `at`."""
@@ -127,10 +130,11 @@ def apply(state: State, event: Event, at: datetime) -> State:
                 limits=event.limits,
                 terms=event.terms,
                 quiet=event.quiet,
+                token=max(state.token, event.tokens_from),
             )
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
-        case EffectAbandoned() | TrashEmptied():
+        case EffectAbandoned() | TrashEmptied() | ProjectionMended():
             return state
         case ByHandBegan() | ByHandReady() | ByHandHandedIn() | ByHandNotYet() | ByHandGivenUp() | ByHandEnded():
             return by_hand(state, event, at)
@@ -375,6 +379,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | ByHandGivenUp()
             | ByHandEnded()
             | TrashEmptied()
+            | ProjectionMended()
             | LaneOverdue()
         ):
             raise AssertionError("handled by apply")
@@ -391,9 +396,8 @@ def _set_run(plan: PlanRun, run: Run) -> PlanRun:
     return plan
 
 
-def rebuild(events: Iterable[tuple[int, datetime, Event]]) -> State:
-    """The state after a whole ledger."""
-    state = State()
+def rebuild(events: Iterable[tuple[int, datetime, Event]], state: State = _NOTHING) -> State:
+    """The state after a whole ledger, or after what followed on an earlier state."""
     for _, at, event in events:
         state = apply(state, event, at)
     return state

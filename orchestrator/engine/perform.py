@@ -226,6 +226,7 @@ class Performer:
             target=plan.plan.target,
             start=effect.start,
             merge=effect.merge,
+            token=effect.token,
         )
         prepare = plan.plan.prepare
         await self._preparer.prepare(workspace.path, workspace.git_dir, prepare.copy, prepare.link)
@@ -251,6 +252,7 @@ class Performer:
             trailers=trailers(plan, attempt),
             ignore=ignored(plan),
             keep_only=effect.keep_only,
+            token=effect.token,
         )
         if _is_full(found.error):
             raise OrchestratorError("an attempt's work could not be brought home", why=found.error, fix="make room")

@@ -84,6 +84,7 @@ class ExitWhy(StrEnum):
     NOT_FOUND = "not_found"  #: the program could not be started
     NEVER_STARTED = "never_started"  #: the daemon went away before the go-byte
     LOST = "lost"  #: no supervisor and no exit record
+    RESTARTED = "restarted"  #: the same, and the machine was restarted while it ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

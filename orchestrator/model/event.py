@@ -27,6 +27,7 @@ class DaemonBegan:
     limits: LaneLimits = field(default_factory=LaneLimits)
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta
+    tokens_from: int = 0  #: no token up to here is given out again: a newer ledger was known before this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,6 +364,7 @@ class HandedOff:
 class TaskQueued:
     plan_id: PlanId
     task_id: TaskId
+    token: int | None = None  #: of the attempt that handed off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -599,6 +601,7 @@ class GatePassed:
     candidate_id: CandidateId
     commit: Commit
     tree: str
+    token: int | None = None  #: of the attempt whose work it is; None: a sync or an undo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -644,6 +647,7 @@ class Landed:
     task_id: TaskId
     candidate_id: CandidateId | None
     commit: Commit | None
+    token: int | None = None  #: of the attempt whose work it is; None: a person's word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -771,6 +775,14 @@ class EffectAbandoned:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionMended:
+    """Rows that faces read were not what follows from the events, and are written anew."""
+
+    keys: tuple[str, ...]  #: the first of them, each as table and key
+    count: int
+
+
 Event = (
     DaemonBegan
     | PlanConfirmed
@@ -848,6 +860,7 @@ Event = (
     | LaneOverdue
     | TreeRemoved
     | TrashEmptied
+    | ProjectionMended
     | EffectAbandoned
 )
 

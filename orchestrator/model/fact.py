@@ -127,6 +127,7 @@ class DaemonStarted:
     limits: LaneLimits = field(default_factory=LaneLimits)
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta  #: an attempt without progress for longer is flagged
+    tokens_from: int = 0  #: the highest token that the ledger knows of
 
 
 # ---- claims by hand ----
@@ -407,6 +408,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowsDiffered:
+    """Rows that faces read are kept otherwise than they should be; they are written anew with this fact."""
+
+    keys: tuple[str, ...]  #: the first of them, each as table and key
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectFailed:
     """An effect failed in a way that its port has no word for: our bug or a broken machine."""
 
@@ -500,5 +509,6 @@ Fact = (
     | Removed
     | TrashDeleted
     | Done
+    | RowsDiffered
     | EffectFailed
 )
