@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio
 import anyio.lowlevel
 
-from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.errors import OrchestratorError, UnsettledError
 from orchestrator.simulation.virtual import Dice
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class Faults:
     dies_in_call: float = 0.0  #: probability per call of a port and per transaction that the daemon dies in it
     crashes_in_recovery: float = 0.0  #: probability that a daemon dies in its first second
     refused: float = 0.0  #: probability that the ledger cannot be written, per transaction
+    unsettled: float = 0.0  #: probability per transaction that nobody can tell whether it was saved
     slow_commit: float = 0.0  #: probability per transaction
     fails_before: float = 0.0  #: probability per call of a port that it fails and has done nothing
     fails_after: float = 0.0  #: the same, but it has done its work
@@ -55,6 +56,7 @@ HIGHEST = Faults(
     dies_in_call=0.006,
     crashes_in_recovery=0.3,
     refused=0.02,
+    unsettled=0.02,
     slow_commit=0.05,
     fails_before=0.02,
     fails_after=0.02,
@@ -148,10 +150,15 @@ class Weather:
         faults, dice = self.faults, self._dice
         wait, share = (dice.between(0.1, 20.0) if dice.chance(faults.slow_commit) else 0.0), dice.draw()
         refused, dies, kind = dice.chance(faults.refused), dice.chance(faults.dies_in_call), dice.draw()
+        unsettled, saved = dice.chance(faults.unsettled), dice.chance(0.5)
         if wait:
             await anyio.sleep(wait * share)
         if refused or (self.full and kind < 0.5):
             raise _no_room("the ledger")
+        if unsettled:
+            if saved:
+                await commit()
+            raise UnsettledError("the ledger could not be written", why=os.strerror(errno.EIO))
         if dies and kind < 0.5:
             self._die()
             await anyio.lowlevel.checkpoint()

@@ -29,6 +29,7 @@ class WorkTree:
     owner: str
     head: Commit
     files: dict[str, str]
+    token: int = 0  #: that it was made under
     merging: Commit | None = None  #: MERGE_HEAD
     unmerged: set[str] = field(default_factory=set)  #: paths that still hold markers
 
@@ -98,9 +99,10 @@ class ModelRepository:
         target: str,
         start: Commit | None,
         merge: Commit | None,
+        token: int = 0,
     ) -> Workspace:
         return await self._weather.through(
-            "make_workspace", lambda: self._make_workspace(attempt, tip, start, merge), took_s=0.3
+            "make_workspace", lambda: self._make_workspace(attempt, tip, start, merge, token), took_s=0.3
         )
 
     async def collect(
@@ -114,9 +116,10 @@ class ModelRepository:
         trailers: Mapping[str, str],
         ignore: Sequence[str],
         keep_only: bool,
+        token: int = 0,
     ) -> Collected:
         return await self._weather.through(
-            "collect", lambda: self._collect(attempt, base, message, keep_only), took_s=0.1
+            "collect", lambda: self._collect(attempt, base, message, keep_only, token), took_s=0.1
         )
 
     async def changed(self, base: Commit, head: Commit) -> tuple[str, ...]:
@@ -203,12 +206,16 @@ class ModelRepository:
             self.began[plan, number] = (commit, commit)
         return self.began[plan, number]
 
-    def _make_workspace(self, attempt: AttemptId, tip: Commit, start: Commit | None, merge: Commit | None) -> Workspace:
+    def _make_workspace(
+        self, attempt: AttemptId, tip: Commit, start: Commit | None, merge: Commit | None, token: int
+    ) -> Workspace:
         if (alive := self._lives_in(f"{WORKTREES}/{attempt}")) > 0:
             self._blame("I10", f"the tree of {attempt} is made while {alive} processes are in it")
+        if attempt in self.trees and self.trees[attempt].token != token:
+            self._remove(attempt)
         if attempt not in self.trees:
             head, other = (start, tip) if start is not None else (tip, merge)
-            tree = WorkTree(owner=attempt, head=head, files=dict(self.objects[head].tree))
+            tree = WorkTree(owner=attempt, head=head, files=dict(self.objects[head].tree), token=token)
             if other is not None and not self.objects.contains(head, other):
                 merged, conflicts = self.objects.merge(head, other)
                 tree.files, tree.merging, tree.unmerged = dict(merged), other, set(conflicts)
@@ -225,8 +232,10 @@ class ModelRepository:
         if tree.merging is not None or differing(tree.files, self.objects[tree.head].tree):
             tree.head, tree.merging = self.objects.commit(parents, tree.files, message), None
 
-    def _collect(self, attempt: AttemptId, base: Commit, message: str, keep_only: bool) -> Collected:
+    def _collect(self, attempt: AttemptId, base: Commit, message: str, keep_only: bool, token: int) -> Collected:
         tree = self.trees.get(attempt)
+        if tree is not None and tree.token != token:
+            raise OrchestratorError(f"the tree of {attempt} is another claim's", why=f"token {tree.token}, not {token}")
         if tree is None:
             return Collected(head=None, descends=False, changed=(), committed_by_us=False, error="the worktree is gone")
         if (alive := self._lives_in(tree.path)) > 0:

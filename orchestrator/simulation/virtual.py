@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
+import anyio.to_thread
 
 T = TypeVar("T")
 
@@ -64,9 +66,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return found
 
 
+@contextmanager
+def _threads_inline() -> Iterator[None]:
+    """Work that is given to a thread is done at once: a real thread would end at a moment that no seed decides."""
+    real = anyio.to_thread.run_sync
+
+    async def inline(work: Callable[..., T], *args: Any, **_: Any) -> T:
+        await anyio.lowlevel.checkpoint()
+        return work(*args)
+
+    anyio.to_thread.run_sync = inline  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        anyio.to_thread.run_sync = real
+
+
 def run_virtually(main: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine function to its end in virtual time."""
-    return anyio.run(main, backend_options={"loop_factory": VirtualLoop})
+    """Run a coroutine function to its end in virtual time, without a thread."""
+    with _threads_inline():
+        return anyio.run(main, backend_options={"loop_factory": VirtualLoop})
 
 
 class VirtualClock:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from orchestrator.simulation.watch import Watch, WatchedStore
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 PATIENCE_S = DAY_S  #: after the faults stop, until everything is over
+KEEP_EVENTS = 200  #: more often than in earnest, so that starts from a kept state are seen
 MOST = 20  #: violations that are kept of one seed
 ROOT = Path("/model")
 PLACE = Place(
@@ -220,9 +222,11 @@ class World:
                 if loop.state != self.watch.state:
                     self.blame("I9", "the state after a restart is not the one that was recorded")
                 self._loop = loop
+                began = replace(began, tokens_from=loop.highest_token)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(loop.run, performer, to_do, began)
                     tasks.start_soon(self._judge, loop, scope)
+                    tasks.start_soon(self._care, loop)
             except (OrchestratorError, OSError):
                 pass  # it does not come up; whoever needs it starts it again
             except ExceptionGroup as error:
@@ -241,7 +245,16 @@ class World:
         await loop.begun.wait()
         while not (may_exit(loop.state) and not loop.under_way):
             await loop.changed()
+        await loop.keep_state()
         scope.cancel()
+
+    async def _care(self, loop: Loop) -> None:
+        """Keep the state for quick starts, and have the rows compared every day."""
+        for hour in itertools.count():
+            await loop.keep_state(at_least=KEEP_EVENTS)
+            if hour % 24 == 23:
+                await loop.compare_rows()
+            await anyio.sleep(HOUR_S)
 
     # ---- nature ----
 
@@ -362,7 +375,7 @@ class World:
             expected = {
                 row.key: json.loads(json.dumps(row.data)) for row in changed_rows(State(), state) if row.table == table
             }
-            found = {key: json.loads(text) for key, (_, text) in self.ledger.tables[table].items()}
+            found = {key: json.loads(text) for key, (_, _, text) in self.ledger.tables[table].items()}
             wrong = [key for key in expected if found.get(key) != expected[key]]
             if wrong:
                 self.blame("I9", f"rows of {table} are not what the events say: {wrong[:5]}")
