@@ -82,7 +82,7 @@ log = structlog.get_logger(__name__)
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
 LOOK_PAUSE_S = 10.0  #: before a holder that could not be looked at is looked at again
 SHOW_PAUSE_S = 0.5
-LAND_TRIES = 30  #: before a person is asked about a landing whose outcome nobody can tell
+TRIES = 30  #: of what must be done and is harmless to repeat, before a person is asked
 
 
 class Performer:
@@ -120,9 +120,9 @@ class Performer:
                     log.error("disk.full", effect=effect.key, error=str(error))
                     await anyio.sleep(ROOM_PAUSE_S)
                     continue
-                if isinstance(effect, LandCandidate) and tries < LAND_TRIES:
-                    # the branch may have moved all the same, and landing again tells: what is not known is not refused
-                    log.warning("landing.unknown", effect=effect.key, error=str(error))
+                if isinstance(effect, LandCandidate | ReleaseRun | SendAnswer) and tries < TRIES:
+                    # it may have been done all the same, doing it again is harmless, and without it something stands
+                    log.warning("effect.unknown", effect=effect.key, error=str(error))
                     tries += 1
                     await anyio.sleep(LOOK_PAUSE_S)
                     continue

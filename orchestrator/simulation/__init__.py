@@ -1,1 +1,1 @@
-"""The production core and loop in virtual time, around a modelled world: git, processes, people, faults, all by seed."""
+"""The production core and loop in virtual time, in a modelled world: git, processes, people and faults, all by seed."""

@@ -98,6 +98,7 @@ class ModelExecutor:
         self._beat_s = beat_s
         self._pids = 100
         self.runs: dict[str, ModelRun] = {}  #: by run folder
+        self._alive: dict[str, ModelRun] = {}  #: those whose program has a process
         self.life = 0
         self.boots = 1
 
@@ -107,10 +108,10 @@ class ModelExecutor:
 
     def alive(self) -> list[ModelRun]:
         """Runs whose program has a process."""
-        return [run for run in self.runs.values() if run.alive]
+        return list(self._alive.values())
 
     def lives_in(self, path: str) -> int:
-        return sum(run.alive and run.spec.cwd == path for run in self.runs.values())
+        return sum(run.spec.cwd == path for run in self._alive.values())
 
     # ---- the port ----
 
@@ -219,6 +220,7 @@ class ModelExecutor:
             return
         run.waits, run.alive = False, True
         self._started(run)
+        self._alive[run_dir] = run
         self._tasks.start_soon(self._run, run)
         faults, dice = self._weather.faults, self._dice
         lost, silent, undying = (
@@ -244,6 +246,7 @@ class ModelExecutor:
         if anyio.current_time() < run.undying_until and ended is None:
             await anyio.sleep(run.undying_until - anyio.current_time())
         run.alive = False
+        self._alive.pop(run.spec.run_dir, None)
         if run.locked and not run.silent:
             why = run.why or ExitWhy.EXIT
             run.exit = ended if ended is not None else RunExit(why=why, code=-15)
@@ -264,6 +267,7 @@ class ModelExecutor:
 
     def _end(self, run: ModelRun) -> None:
         run.locked = run.waits = run.alive = False
+        self._alive.pop(run.spec.run_dir, None)
         run.program.cancel()
         run.wake()
 

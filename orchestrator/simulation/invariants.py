@@ -61,6 +61,7 @@ class Moment:
 
     state: State
     to_do: Mapping[str, Effect]  #: effects that nobody has answered
+    owners: Mapping[str, int]  #: attempts and candidates, and how many of those effects are theirs
     tips: Mapping[PlanId, Commit]  #: where the plans' branches really are
     alive: tuple[RunId, ...]  #: runs whose program has processes
     moved: tuple[tuple[PlanId, Commit, Commit], ...]  #: every move of a plan's branch that we made since the last
@@ -254,7 +255,7 @@ def _why_it_moves(moment: Moment, plan: PlanRun, task: TaskRun) -> str | None:
             at_gate = plan.candidate
             if at_gate is None or at_gate.task_id != task_id:
                 return None
-            doing = any(key.startswith(f"{at_gate.id}/") for key in moment.to_do)
+            doing = moment.owners.get(at_gate.id, 0) > 0
             return "the gate" if doing or any(run.owner == at_gate.id for run in plan.runs.values()) else None
         case TaskState.QUEUED:
             free = plan.candidate is None and not plan.publishing and plan.phase is PlanPhase.RUNNING
@@ -271,7 +272,7 @@ def _why_it_runs(moment: Moment, plan: PlanRun, task_id: TaskId) -> str | None:
     if lease is None:
         return None
     attempt = plan.attempts[lease.attempt_id]
-    if any(key.startswith(f"{attempt.id}/") for key in moment.to_do):
+    if moment.owners.get(attempt.id, 0) > 0:
         return "an effect"
     if any(run.owner == attempt.id for run in plan.runs.values()):
         return "its run"

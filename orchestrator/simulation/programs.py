@@ -68,7 +68,7 @@ def manners_for(dice: Dice) -> Manners:
     ways = tuple((way, weight * dice.draw()) for way in dice.some_of(odd, dice.count(0, len(odd))))
     return Manners(
         ways=(("work", 1.0), *ways),
-        work_s=dice.one_of((120.0, 600.0, 1500.0)),
+        work_s=dice.one_of((600.0, 1500.0, 3000.0)),
         check_s=dice.one_of((10.0, 60.0, 300.0)),
         flaky=dice.one_of((0.0, 0.0, 0.05)),
     )

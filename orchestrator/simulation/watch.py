@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
@@ -42,7 +43,8 @@ class Watch:
         self.state = State()
         self.at: datetime = EPOCH
         self.to_do: dict[str, Effect] = {}
-        self.known: set[str] = set()
+        self._known: set[str] = set()
+        self._owners: Counter[str] = Counter()
         self.transactions = 0
         self.events = 0
         self.kinds: dict[str, int] = {}
@@ -76,11 +78,13 @@ class Watch:
                     self._blame(code, words)
             self.at = batch.at
         for effect in batch.effects:
-            if effect.key not in self.known:
-                self.known.add(effect.key)
+            if effect.key not in self._known:
+                self._known.add(effect.key)
                 self.to_do[effect.key] = effect
+                self._owners[_owner(effect.key)] += 1
         for key in batch.done:
-            self.to_do.pop(key, None)
+            if self.to_do.pop(key, None) is not None:
+                self._owners[_owner(key)] -= 1
         if batch.events:
             self._look()
 
@@ -89,10 +93,15 @@ class Watch:
         self._moves = len(self._repository.landed)
         alive = tuple(RunId(run.spec.run_id) for run in self._executor.alive())
         tips = {**self._repository.plans, **self._repository.strange}
-        moment = Moment(self.state, self.to_do, tips, alive, moved, self._passed)
+        moment = Moment(self.state, self.to_do, self._owners, tips, alive, moved, self._passed)
         for code, ask in AFTER_TRANSACTION.items():
             for words in ask(moment):
                 self._blame(code, words)
+
+
+def _owner(key: str) -> str:
+    """The attempt or candidate that an effect is for, by its key."""
+    return "/".join(key.split("/", 2)[:2])
 
 
 class WatchedStore(MemoryStore):

@@ -8,7 +8,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -129,10 +129,8 @@ class World:
     def _later(self, delay: float, act: Callable[[], object]) -> None:
         async def go_on() -> None:
             await anyio.sleep(delay)
-            try:
+            with suppress(OrchestratorError, OSError):  # nobody is there to hear it
                 act()
-            except (OrchestratorError, OSError):
-                pass  # nobody is there to hear it
 
         self._tasks.start_soon(go_on)
 
