@@ -227,8 +227,8 @@ class World:
                     tasks.start_soon(self._care, loop)
             except (OrchestratorError, OSError):
                 pass  # it does not come up; whoever needs it starts it again
-            except ExceptionGroup as error:
-                self.blame("I8", f"the daemon ended by {error.exceptions!r}")
+            except Exception as error:
+                self.blame("I8", f"the daemon ended by {error!r}: {getattr(error, 'exceptions', '')}")
         self._loop = self._scope = None
         for asking in list(self._asking):
             asking.cancel()
@@ -367,7 +367,12 @@ class World:
 
     def _replay(self, state: State, events: list[tuple[int, datetime, Event]]) -> None:
         """What is in the ledger, read anew, gives the state and the rows."""
-        if rebuild(events) != state:
+        try:
+            same = rebuild(events) == state
+        except (AssertionError, LookupError) as error:
+            self.blame("I9", f"the events cannot be folded: {error!r}")
+            return
+        if not same:
             self.blame("I9", "the events do not give the state that was recorded")
         for table in ("plan", "task", "item"):
             expected = {
