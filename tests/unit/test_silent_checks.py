@@ -51,9 +51,7 @@ def test_a_check_past_its_time_is_looked_at_before_it_is_killed() -> None:
 def test_a_check_that_shows_life_is_left_alone_and_looked_at_again() -> None:
     world = probe(past_its_time(with_a_silent_check()), RunLife.ALIVE)
     assert not world.held
-    assert any(
-        isinstance(wake, WakeAt) and wake.at > world.now for wake in world.wakes if wake.fact == StopDue(run_id=CHECK)
-    )
+    assert any(wake.at > world.now and wake.fact == StopDue(run_id=CHECK) for wake in world.wakes)
 
 
 @pytest.mark.parametrize("life", [RunLife.SILENT, RunLife.GONE])
