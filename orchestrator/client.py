@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.model.errors import (
     ConfirmationNeeded,
     ExitCode,
+    InternalError,
     NoDaemonError,
     NothingError,
     OrchestratorError,
@@ -42,6 +43,7 @@ _BY_CODE: dict[str, type[OrchestratorError]] = {
         ConfirmationNeeded,
         RefusedError,
         NothingError,
+        InternalError,
     )
 }
 _BY_EXIT: dict[int, type[OrchestratorError]] = {

@@ -481,6 +481,39 @@ class Surroundings(Protocol):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What is left on the disk of a folder, in bytes."""
+
+    path: str
+    free: int
+    total: int
+
+
+class Machine(Protocol):
+    """What the machine that the daemon runs on has left."""
+
+    def rooms(self) -> Sequence[Room]:
+        """Each disk that we write to, as far as it can be looked at. Blocks."""
+        ...
+
+    def descriptors(self) -> tuple[int, int] | None:
+        """Files that this process has open, and how many it may have; None where the system does not tell."""
+        ...
+
+    def keep_reserve(self) -> None:
+        """Put some room aside for the ledger, unless that is done already or there is too little. Blocks."""
+        ...
+
+    def give_up_reserve(self) -> bool:
+        """Free the room that was put aside. Returns: whether there was any. Blocks."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Time and chance
 
 

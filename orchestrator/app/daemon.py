@@ -81,6 +81,7 @@ def run_daemon(
     from orchestrator.backends.local import LocalExecutor
     from orchestrator.backends.lock import DaemonLock
     from orchestrator.backends.log import setup_logging
+    from orchestrator.backends.pressure import outlive_agents, raise_descriptors
     from orchestrator.backends.repository import GitRepository, strip_git_environment
     from orchestrator.discover import ensure_socket_folder, write_place
 
@@ -90,6 +91,8 @@ def run_daemon(
     umask = os.umask(0o077)  # what the daemon keeps is private; what lands in the user's checkout is as always
     with DaemonLock.acquire(place.daemon_lock) as lock:
         inherited = strip_git_environment()
+        raise_descriptors()
+        outlive_agents()
         try:
             write_place(place)
             with contextlib.suppress(OrchestratorError):
@@ -125,12 +128,15 @@ async def _live(
     from orchestrator.backends.clock import SystemChance, SystemClock
     from orchestrator.backends.lock import this_process
     from orchestrator.backends.prepare import TreePreparer
+    from orchestrator.backends.pressure import LocalMachine
     from orchestrator.backends.sqlite import SqliteReader, SqliteStore
     from orchestrator.backends.surroundings import ProcessSurroundings
+    from orchestrator.backends.watchdog import Watchdog
     from orchestrator.engine.control import Control
     from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of, periodically
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
+    from orchestrator.engine.watchers import Watchers
     from orchestrator.model.fact import DaemonStarted
 
     log = structlog.get_logger(__name__)
@@ -141,6 +147,8 @@ async def _live(
         clock.not_before(store.last_at)
     try:
         loop = Loop(store=store, executor=executor, clock=clock, chance=SystemChance(), place=place)
+        watchers = Watchers(machine=LocalMachine(place), deliver=loop.deliver, state=lambda: loop.state)
+        loop.make_room = watchers.make_room
         performer = Performer(
             place=place,
             repository=repository,
@@ -150,13 +158,13 @@ async def _live(
             surroundings=ProcessSurroundings(os.environ, identity=repository.identity()),
             clock=clock,
             state=lambda: loop.state,
+            watchers=watchers,
         )
         daemon = Daemon(
             loop=loop,
             manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked),
             is_ours=lock.is_held,
         )
-        daemon.beside = periodically(look_after_ledger(store, loop, clock, daemon.fail), LOOK)
         daemon.control = Control(
             loop=loop,
             place=place,
@@ -172,9 +180,20 @@ async def _live(
             limits=settings.as_limits(),
             terms=settings.as_terms(),
             quiet=settings.attention.quiet,
+            guards=settings.as_guards(),
         )
+        daemon.beside += [
+            ("the ledger", periodically(look_after_ledger(store, loop, clock, daemon.fail), LOOK)),
+            ("the disk", watchers.watch_disk),
+            ("open files", watchers.watch_descriptors),
+            ("the watchdog", Watchdog().run),
+        ]
         first = await confirmed(place, submit, repository) if submit is not None else None
-        leaving = await daemon.run(performer, started, first)
+        try:
+            leaving = await daemon.run(performer, started, first)
+        except Exception as error:
+            await loop.last_words(error)
+            raise
     finally:
         await store.close()
     plan = loop.state.active

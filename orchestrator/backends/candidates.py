@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.backends.durable import make_durable, sync_objects
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.takeover import Takeover
 from orchestrator.core.gitformats import (
@@ -109,6 +109,7 @@ def _committed(
     env = signed_at(takeover.identity_environment, f"{int(at.timestamp())} +0000")
     named = [word for parent in parents for word in ("-p", parent)]
     commit = Commit(ours.with_(env=env).run("commit-tree", tree, *named, "-F", "-", stdin=message.encode()).line)
+    sync_objects(ours)  # the ledger is going to name it
     ours.born(commit, parents, tree)
     return Merged(commit=commit, tree=tree)
 
@@ -179,19 +180,5 @@ def land(repositories: Repositories, plan: PlanId, new: Commit, old: Commit) -> 
         if answer.status != 0 and actual == old:
             raise GitFailed(("update-ref", name), answer)
         return Moved(actual=actual)
-    make_durable(repositories.place.repo_git, name, new)
+    make_durable(ours, name)
     return None
-
-
-def make_durable(git_dir: Path, name: str, commit: Commit) -> None:
-    """Put a reference and the folders of what it names on the disk; git syncs files, and never their folders."""
-    loose = git_dir / name
-    for path in (git_dir / "objects" / commit[:2], git_dir / "objects" / "pack", loose, loose.parent):
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # packed
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.backends.candidates import attributes_of, changes_between, is_attributes, make_durable
+from orchestrator.backends.candidates import attributes_of, changes_between, is_attributes
+from orchestrator.backends.durable import make_durable, sync_objects
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories
 from orchestrator.backends.leftovers import (
     Left,
@@ -271,14 +272,16 @@ class Homecoming:
         present = self.ours.reference(self.name)
         if present not in (None, head) and not self.ours.contains(head, present or head):
             self._salvage(present or head)
+        sync_objects(self.ours)  # a reference must never outlast what it leads to
         if present != head:
             self.ours.run("update-ref", "-m", "orchestrator", self.name, head)
-        make_durable(self.repositories.place.repo_git, self.name, head)
+        make_durable(self.ours, self.name)
         mark_kept(self.ours, head)
         self.to_show[self.name] = head
 
     def _salvage(self, commit: Commit) -> None:
         """A salvage reference for a commit, unless it has one."""
+        sync_objects(self.ours)
         taken = {name: self.ours.reference(name) for name in self._salvages()}
         name = next((name for name, held in taken.items() if held == commit), "")
         number = len(taken)
@@ -290,7 +293,7 @@ class Homecoming:
                 name = wanted
             elif self.ours.reference(wanted) is None:
                 raise GitFailed(("update-ref", wanted), answer)
-        make_durable(self.repositories.place.repo_git, name, commit)
+        make_durable(self.ours, name)
         mark_kept(self.ours, commit)
         self.to_show[name] = commit
 

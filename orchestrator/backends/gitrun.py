@@ -21,6 +21,8 @@ REMEMBERED = 10_000  #: answers about commits, before all are forgotten
 LOCK_PATIENCE_S = 4.0  #: how long a lock of somebody else's git is waited for
 
 T = TypeVar("T")
+#: folder -> its time of change when its names were put on the disk, and its names where the time alone may not tell
+Synced = dict[str, tuple[int, frozenset[str] | None]]
 _UNKNOWN = object()
 
 #: variables of the user that decide what their configuration and identity are
@@ -62,6 +64,8 @@ _PRIVATE_SETTINGS = {
     "fetch.prune": "false",
     "fetch.writeCommitGraph": "false",
 }
+#: by itself git leaves loose objects and references to chance: a power loss makes empty files of them
+LASTING = {"core.fsync": "all", "core.fsyncMethod": "batch"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,7 @@ class Git:
     env: Mapping[str, str] = field(default_factory=dict)
     umask: int = -1
     known: dict[tuple[str, ...], Any] | None = None  #: what cannot change any more, where that is remembered
+    synced: Synced = field(default_factory=dict)
 
     def with_(
         self,
@@ -297,16 +302,30 @@ class Repositories:
     inherited: Mapping[str, str]
     umask: int  #: for files that the user will see
     known: dict[tuple[str, ...], Any] = field(default_factory=dict)  #: of commits in `repo.git`, which never go away
+    synced: Synced = field(default_factory=dict)
 
     @property
     def ours(self) -> Git:
         """`repo.git`, which no agent's tree points at."""
-        return Git(execute=self.execute, cwd=self.place.state_dir, git_dir=self.place.repo_git, known=self.known)
+        return Git(
+            execute=self.execute,
+            cwd=self.place.state_dir,
+            git_dir=self.place.repo_git,
+            known=self.known,
+            synced=self.synced,
+        )
 
     @property
     def users(self) -> Git:
         """The user's references and objects; nothing of their checkout, none of their hooks."""
-        return Git(execute=self.execute, cwd=self.place.common_dir, git_dir=self.place.common_dir, umask=self.umask)
+        return Git(
+            execute=self.execute,
+            cwd=self.place.common_dir,
+            git_dir=self.place.common_dir,
+            settings=LASTING,
+            umask=self.umask,
+            synced=self.synced,
+        )
 
     @property
     def users_view(self) -> Git:

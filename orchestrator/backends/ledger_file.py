@@ -142,9 +142,9 @@ def _make_private(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.chmod(0o700)
+        _keep_name(path.parent)  # SQLite syncs the folder that the ledger is in, and nobody the one above
         # never opened again by us: closing it would drop the locks that SQLite holds on it for this process
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        _keep_name(path.parent)  # SQLite syncs the folder that the ledger is in, and nobody the one above
     except FileExistsError:
         if path.is_file():
             path.chmod(0o600)

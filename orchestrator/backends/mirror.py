@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.backends.candidates import make_durable, plan_ref
+from orchestrator.backends.candidates import plan_ref
+from orchestrator.backends.durable import make_durable, sync_objects, take_as_synced
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
 from orchestrator.backends.leftovers import mark_kept
 from orchestrator.backends.references import reference_names
@@ -33,6 +34,7 @@ def target_commit(repositories: Repositories, target: str) -> Commit:
     if ours != theirs:
         fetch_users(repositories)
         ours = repositories.ours.reference(name)  # it may have moved on while we fetched
+        sync_objects(repositories.ours)
     assert ours is not None
     mark_kept(repositories.ours, ours)
     return ours
@@ -49,14 +51,14 @@ def begin_branch(repositories: Repositories, plan: PlanId, number: int, target: 
         if tip is not None and not ours.contains(begun, tip):
             ours.run("update-ref", old_name, tip)
         ours.run("update-ref", begun_name, begun)
-        make_durable(repositories.place.repo_git, begun_name, begun)
+        make_durable(ours, begun_name)
     kept = ours.reference(old_name)
     if kept is not None:
         show(repositories, {old_name: kept})
     # what landed in this run lies beyond `begun`: only what the last run left is moved
     if tip is None or tip == kept or (tip != begun and ours.contains(begun, tip)):
         ours.run("update-ref", "-m", f"orchestrator {plan}: begin run {number}", name, begun, tip or "")
-        make_durable(repositories.place.repo_git, name, begun)
+        make_durable(ours, name)
     return begun, begun
 
 
@@ -66,6 +68,7 @@ def bring_to_users(repositories: Repositories, *commits: Commit) -> None:
     Only what no reference of the user's leads to is packed, so the user's store is whole whatever happens meanwhile.
     """
     ours, users = repositories.ours, repositories.users
+    take_as_synced(users)
     there = [commit for commit in _shown_there(repositories) if ours.has(commit)]
     wanted = [commit for commit in commits if commit not in there]
     if not wanted:
@@ -79,6 +82,8 @@ def bring_to_users(repositories: Repositories, *commits: Commit) -> None:
         users.run("index-pack", "--stdin", "--fix-thin", stdin=packed.out)
     elif count:
         users.run("unpack-objects", "-q", stdin=packed.out)
+    if count:
+        sync_objects(users)  # a reference of theirs must never outlast what it leads to
 
 
 class Waiting:

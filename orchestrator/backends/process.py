@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import resource
 import select
 import signal
 import struct
@@ -17,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from orchestrator.backends.machine import boot_id, holds_lock, start_time, stat_of
+from orchestrator.backends.pressure import inherited_descriptors
 from orchestrator.backends.runfolder import EXHAUSTED, exhausted, is_locked, supervisor_of
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError
@@ -99,6 +101,9 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> tuple[Started, Proce
     finally:
         os.close(given)
         os.close(told)
+    if LINUX and (limit := inherited_descriptors()) is not None:
+        with contextlib.suppress(OSError, ValueError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)  # what we gave ourselves is not for programs
     is_ready = False
     try:
         process = ProcessId(pid=pid, start_time=start_time(pid), boot_id=boot_id())

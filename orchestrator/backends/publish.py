@@ -6,7 +6,8 @@ import shlex
 import time
 from pathlib import Path
 
-from orchestrator.backends.gitrun import Git, Repositories, git_dir_of
+from orchestrator.backends.durable import make_durable
+from orchestrator.backends.gitrun import LASTING, Git, Repositories, git_dir_of
 from orchestrator.backends.mirror import bring_to_users, checkouts_of
 from orchestrator.backends.putback import changed_in, put_back
 from orchestrator.core.gitformats import Checkout
@@ -54,6 +55,7 @@ def publish(repositories: Repositories, plan: PlanId, target: str, commit: Commi
         if not inside:
             answer = users.ask("update-ref", "-m", f"orchestrator {plan}: publish", name, commit, present)
             if users.reference(name) == commit:
+                make_durable(users, name)
                 return None
             by_hand = f"git fetch . {_shown_as(users, plan, commit)}:{target}"
             return _refused(repositories, name, commit, answer.err, by_hand)
@@ -111,6 +113,7 @@ def _forward(
     before = changed_in(git, path, present, commit)
     answer = git.ask(*_FORWARD, commit, outlives=True)
     if answer.status == 0 and users.reference(name) == commit:
+        make_durable(users, name)
         return None
     said = answer.err or answer.line
     if users.reference(name) == present:
@@ -123,7 +126,12 @@ def _forward(
 def _forward_git(repositories: Repositories, path: Path) -> Git:
     """git in the user's checkout, with the user's configuration except for what could surprise them."""
     return repositories.checkout(path).with_(
-        settings={"merge.verifySignatures": "false", "advice.diverging": "false", "core.hooksPath": "/dev/null"}
+        settings={
+            **LASTING,
+            "merge.verifySignatures": "false",
+            "advice.diverging": "false",
+            "core.hooksPath": "/dev/null",
+        }
     )
 
 

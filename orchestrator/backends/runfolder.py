@@ -25,7 +25,7 @@ RECORD_BYTES = 1024 * 1024  #: more than any record of ours
 TAIL_BYTES = 8 * 1024
 BLOCK = 256 * 1024
 #: What says nothing about a file, but that none can be opened just now.
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EIO})
 
 
 def exhausted(what: str, error: OSError) -> OrchestratorError:
@@ -33,6 +33,7 @@ def exhausted(what: str, error: OSError) -> OrchestratorError:
     fixes = {
         errno.EMFILE: "allow the daemon more open files (`ulimit -n`), or run fewer agents at once",
         errno.ENFILE: "the whole machine has too many files open: end what holds them, or raise fs.file-max",
+        errno.EIO: "look at the disk and the system's log",
         errno.EAGAIN: "there are too many processes: end what you do not need, or raise the limit (`ulimit -u`)",
     }
     fix = fixes.get(error.errno or 0, "free some memory, or run fewer agents at once")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.backends.contents import Needs, needs_of
+from orchestrator.backends.durable import sync, sync_all_around, take_as_synced
 from orchestrator.backends.gitrun import GitFailed, Repositories
 from orchestrator.backends.lfs import LargeFiles, large_files
 from orchestrator.core.gitformats import (
@@ -312,7 +313,10 @@ def _clone(repositories: Repositories) -> None:
     else:
         assert last is not None
         raise last
+    sync_all_around(fresh)  # git leaves a clone to chance, and nobody makes it again once it has its name
     fresh.rename(place.repo_git)
+    sync(place.state_dir)
+    take_as_synced(repositories.ours)
 
 
 def fetch_users(repositories: Repositories) -> None:

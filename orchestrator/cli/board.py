@@ -118,7 +118,15 @@ def head(plan: PlanView, totals: Totals, daemon_pid: int | None, program: str, *
         line("plan ", cell(plan.name, "bold"), f"  {counts_line(totals)}"),
         cell(f"Progress {bar(totals.completed, totals.total, fine=fine)}"),
         Text("  ").join(where),
+        *(cell(words, AMBER) for words in held_words(plan)),
     ]
+
+
+def held_words(plan: PlanView) -> list[str]:
+    """What keeps new work from being started and what to do about it, a line each."""
+    if rows.is_over(plan):
+        return []
+    return [f"held back: {hold.detail}; {hold.fix}" for hold in plan.holds]
 
 
 class Layout(StrEnum):

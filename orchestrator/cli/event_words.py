@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.words import counted, joined, length, short
 from orchestrator.core.redact import redact
-from orchestrator.model.item import OVERDUE
+from orchestrator.model.item import FAULT, OVERDUE
 
 if TYPE_CHECKING:
     from orchestrator.ports import Stored
@@ -28,6 +28,7 @@ HEADLINES = frozenset(
         "task_failed", "task_cancelled", "task_reopened", "task_added", "gate_passed", "gate_failed",
         "conflict_found", "landed", "lane_overdue", "synced", "sync_held", "published", "publish_held",
         "undo_requested", "undo_held", "undo_dropped", "undone", "effect_abandoned",
+        "dispatch_held", "dispatch_freed", "daemon_fault",
     }
 )  # fmt: skip
 
@@ -56,6 +57,15 @@ def _span(value: object) -> str:
     return length(timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds))
 
 
+def _held(data: Data) -> str:
+    what = "failed work waits" if data.get("reason") == "spawn_rate" else "nothing new is started"
+    return f"{what}{_reason(data, 'detail')}{_until(data)}"
+
+
+def _until(data: Data) -> str:
+    return f", until {_clock(data['until'])}" if data.get("until") else ""
+
+
 def _by(data: Data) -> str:
     return f" by {data['by']}" if data.get("by") else ""
 
@@ -79,7 +89,7 @@ def _attempt_ended(data: Data) -> str:
 
 def _escalated(data: Data) -> str:
     item = data.get("item") or {}
-    verb = "tells you" if item.get("trigger") == OVERDUE else "asks you"
+    verb = "tells you" if item.get("trigger") in {OVERDUE, FAULT} else "asks you"
     return f"{item.get('id', '')} {verb}: {item.get('title', '')} ({_kind(item.get('kind'))})"
 
 
@@ -113,6 +123,9 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "drain_began": lambda d: (
         f"the daemon stops{_by(d)}{', agents are ended' if d.get('now') else ' when what runs is done'}"
     ),
+    "dispatch_held": _held,
+    "dispatch_freed": lambda d: f"new work is started again ({_kind(d.get('reason'))} is over){_by(d)}",
+    "daemon_fault": lambda d: f"an error of orchestrator itself{_reason(d, 'where')}{_reason(d, 'error')}",
     "plan_finished": lambda d: "no task can move any more",
     "plan_cancelled": lambda d: f"cancelled{_by(d)}{_reason(d)}",
     "lease_granted": lambda d: "claimed; its files are reserved",

@@ -130,6 +130,7 @@ def report_data(
             if item.kind is ItemKind.CONFLICT
         ],
         "salvage": [{"task": task, "reference": reference} for task, reference in salvage_of(tasks)],
+        "holds": [{"reason": hold.reason, "detail": hold.detail, "fix": hold.fix} for hold in plan.holds],
         "worktrees": [{"task": task.id, "path": task.worktree} for task in tasks if task.worktree],
         "next": [{"command": command, "does": does} for command, does in steps],
     }
@@ -199,13 +200,15 @@ def report_page(
     steps: Sequence[tuple[str, str]],
     session: Session,
 ) -> Iterable[RenderableType]:
-    from orchestrator.cli.board import counts_line, note
+    from orchestrator.cli.board import counts_line, held_words, note
     from orchestrator.cli.words import AMBER, cell, grid, joined, short
 
     now = session.now()
     yield cell(headline(plan, tasks), "bold")
     yield cell(f"  {counts_line(rows.totals(tasks))}; run {plan.number}")
     yield cell(f"  {target_line(plan)}")
+    for words in held_words(plan):
+        yield cell(f"  {words}", AMBER)
 
     def part(title: str, inside: list[list[Any]], style: str = "") -> Iterable[RenderableType]:
         if inside:

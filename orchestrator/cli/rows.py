@@ -12,7 +12,7 @@ from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import NothingError, UsageError
 from orchestrator.model.item import Item, ItemKind, Option
 from orchestrator.model.run import IN_PROGRESS, OVER, PLAN_OVER, Lane, PlanPhase, TaskState
-from orchestrator.model.view import AttemptView, LeaseView, PlanView, TaskView, Totals
+from orchestrator.model.view import AttemptView, HoldView, LeaseView, PlanView, TaskView, Totals
 
 if TYPE_CHECKING:
     from orchestrator.ports import LedgerReader
@@ -27,7 +27,7 @@ def _time(value: str | None) -> datetime | None:
 
 
 #: What this version knows of each row; a newer daemon may write more.
-_ROWS = (PlanView, TaskView, AttemptView, LeaseView, Item, Option)
+_ROWS = (PlanView, HoldView, TaskView, AttemptView, LeaseView, Item, Option)
 _NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in _ROWS}
 
 
@@ -72,7 +72,15 @@ def plan_view(row: Mapping[str, Any]) -> PlanView:
     known["confirmed_at"] = _time(known["confirmed_at"])
     known["checks"] = tuple(known["checks"])
     known["prepared"] = tuple(known.get("prepared", ()))
+    known["holds"] = tuple(hold_view(one) for one in known.get("holds", ()))
     return PlanView(**known)
+
+
+def hold_view(row: Mapping[str, Any]) -> HoldView:
+    known = _known(HoldView, row)
+    for name in ("since", "until"):
+        known[name] = _time(known[name])
+    return HoldView(**known)
 
 
 def item_view(row: Mapping[str, Any]) -> Item:

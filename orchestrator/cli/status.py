@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from orchestrator.model.item import Item
-    from orchestrator.model.view import AttemptView, PlanView, TaskView
+    from orchestrator.model.view import AttemptView, HoldView, PlanView, TaskView
 
 #: Columns from which on the lanes stand side by side.
 WIDE = 90
@@ -115,7 +115,12 @@ def status_data(
         },
         "inbox": len(items),
         "tasks": [task_data(task) for task in tasks],
+        "holds": [hold_data(hold) for hold in plan.holds],
     }
+
+
+def hold_data(hold: HoldView) -> dict[str, Any]:
+    return {name: getattr(hold, name) for name in hold.__slots__}
 
 
 def task_data(task: TaskView) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from orchestrator.core.failures import task_failed
 from orchestrator.core.lease import token_of
 from orchestrator.core.leaseitems import NOT_STOPPED, REVIEW
 from orchestrator.core.overlap import covers
+from orchestrator.core.protect import leave_safe_mode
 from orchestrator.core.schedule import is_settled
 from orchestrator.core.takeup import take_up
 from orchestrator.core.tasks import cancel_task, reopen
@@ -29,7 +30,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.fact import AnswerGiven
 from orchestrator.model.ids import Commit, TaskId
-from orchestrator.model.item import Item, ItemKind
+from orchestrator.model.item import SAFE_MODE, Item, ItemKind
 from orchestrator.model.plan import Task, exactly
 from orchestrator.model.run import OVER, PLAN_OVER, PlanPhase, PlanRun, TaskRun
 
@@ -47,7 +48,7 @@ def answer(draft: Draft, fact: AnswerGiven) -> None:
         listed = ", ".join(f"'{c.id}'" for c in item.options) or "words: --text '...'"
         raise UsageError(f"'{fact.choice}' is not an answer to item '{item.id}'", why="", fix=f"answer with {listed}")
     plan = draft.plan(item.plan_id)
-    if fact.choice != "leave" and plan.phase in PLAN_OVER and not item.is_note:
+    if fact.choice != "leave" and plan.phase in PLAN_OVER and not item.is_note and item.trigger != SAFE_MODE:
         take_up(draft, plan.id, fact.by)  # what the answer leads to is done for the plan that is worked on
     if fact.choice == byhand.BY_HAND:
         _by_hand(draft, plan, item, fact)
@@ -100,6 +101,8 @@ def _by_hand(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -> None
 
 def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -> None:
     match fact.choice:
+        case _ if item.trigger == SAFE_MODE:
+            leave_safe_mode(draft, fact.by)
         case "publish" | "retry" if item.kind in {ItemKind.INCOMPLETE, ItemKind.PUBLISH_REFUSED}:
             draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
         case "retry" if item.trigger == NOT_STOPPED:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.core import escalation, lease
+from orchestrator.core import escalation, guarditems, lease
 from orchestrator.core.draft import Draft, keys_of
 from orchestrator.core.evidence import failure_before_evidence, what_is_wrong
 from orchestrator.core.failures import task_failed
+from orchestrator.core.guards import ALMOST_ONE, at_cap, follows_failure, next_spawn_at, spawns_left
 from orchestrator.core.overlap import covers
 from orchestrator.core.retry import failure_of, words_for
 from orchestrator.core.schedule import Start
@@ -23,12 +24,13 @@ from orchestrator.model.attempt import (
     RunKind,
     RunState,
 )
-from orchestrator.model.effect import CollectWork, MakeWorkspace, ProbeTree, RemoveTree
+from orchestrator.model.effect import CollectWork, MakeWorkspace, ProbeTree, RemoveTree, WakeAt
 from orchestrator.model.event import (
     AttemptEnded,
     AttemptFlagged,
     AttemptStarted,
     AttemptStopping,
+    DispatchHeld,
     EndDeclared,
     Escalated,
     HandedOff,
@@ -49,10 +51,12 @@ from orchestrator.model.event import (
 from orchestrator.model.fact import (
     AgentReported,
     AttemptQuiet,
+    HoldDue,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
 )
+from orchestrator.model.guard import HoldReason
 from orchestrator.model.ids import attempt_id
 from orchestrator.model.run import PlanRun
 
@@ -69,6 +73,17 @@ def start_task(draft: Draft, plan: PlanRun, start: Start) -> None:
         item = escalation.human_task(draft.state, plan, task, draft.now)
         draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=item, holds_task=True))
         return
+    if at_cap(draft.state.guards, task):
+        context = "\n".join(task.findings)
+        item = guarditems.too_many_starts(draft.state, plan, task, context=context, agent=start.agent, now=draft.now)
+        draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=item, holds_task=True, releases_files=True))
+        return
+    left = None
+    if follows_failure(task, draft.now):
+        left = spawns_left(draft.state.guards, plan.spawns, draft.now) - 1
+        if left < ALMOST_ONE - 1:
+            _hold_rate(draft, plan, left + 1)
+            return
     assert plan.tip is not None
     number = task.attempts + 1
     attempt = attempt_id(plan.id, task.task.id, number)
@@ -82,6 +97,7 @@ def start_task(draft: Draft, plan: PlanRun, start: Start) -> None:
             number=number,
             agent=start.agent,
             start=task.resume_from,
+            spawns_left=left,
         ),
     )
     draft.ask(
@@ -95,6 +111,15 @@ def start_task(draft: Draft, plan: PlanRun, start: Start) -> None:
             merge=task.merges if task.resume_from is None else None,
         ),
     )
+
+
+def _hold_rate(draft: Draft, plan: PlanRun, left: float) -> None:
+    """What has failed is not started again until there may be another start of its kind."""
+    guards = draft.state.guards
+    until = next_spawn_at(guards, left, draft.now)
+    detail = f"failed work is started again at most {guards.spawn_rate} times a minute (setting protect.spawn_rate)"
+    draft.record(DispatchHeld(plan_id=plan.id, reason=HoldReason.SPAWN_RATE, detail=detail, until=until))
+    draft.ask(WakeAt(at=until, fact=HoldDue(reason=HoldReason.SPAWN_RATE, plan_id=plan.id, until=until)))
 
 
 def live_attempt(
@@ -157,6 +182,9 @@ def run_ended(draft: Draft, plan: PlanRun, attempt: Attempt, run: Run, exit: Run
     """A prepare step or the agent program of an attempt is over."""
     stopping = attempt.state in {AttemptState.STOPPING, AttemptState.STUCK}
     if exit.why is ExitWhy.NEVER_STARTED and not stopping:
+        if at_cap(draft.state.guards, plan.tasks[attempt.task_id]):
+            fail(draft, plan, attempt, FailureKind.LOST, f"{run.name} {words_for(exit)}, again and again")
+            return
         request_run(draft, plan, attempt.id, run.kind, run.name, run.try_number + 1)
     elif run.kind is RunKind.AGENT or stopping:
         collect(draft, plan, attempt, exit, "" if failure_of(exit) is None else last_lines(tail))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrator.core import escalation
+from orchestrator.core import escalation, guarditems
 from orchestrator.core.draft import Draft
+from orchestrator.core.guards import at_cap
 from orchestrator.core.retry import AskPerson, SendBack, Wait, after_failure, is_work
 from orchestrator.model.attempt import (
     FailureKind,
@@ -39,6 +40,14 @@ def task_failed(draft: Draft, plan: PlanRun, task_id: TaskId, kind: FailureKind,
         chance=draft.chance,
     )
     findings = (f"{kind.value}: {detail}",)
+    if not isinstance(outcome, AskPerson) and at_cap(draft.state.guards, task):
+        item = guarditems.too_many_starts(draft.state, plan, task, context=findings[0], agent=agent, now=draft.now)
+        draft.record(
+            Escalated(
+                plan_id=plan.id, task_id=task_id, item=item, holds_task=True, releases_files=not work, failure=kind
+            )
+        )
+        return
     match outcome:
         case Wait(retry_at):
             draft.record(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from orchestrator.core import escalation, undo
 from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
+from orchestrator.core.guards import gate_hold, in_safe_mode
 from orchestrator.core.lease import token_of
 from orchestrator.core.publish import hold_publish
 from orchestrator.core.retry import failure_of, words_for
@@ -77,13 +78,19 @@ def may_gate(state: State, plan: PlanRun) -> bool:
         and plan.tip is not None
         and plan.candidate is None
         and not plan.publishing
+        and not in_safe_mode(state)
     )
+
+
+def may_begin(state: State, plan: PlanRun) -> bool:
+    """Whether the next of the merge queue, or the next undo, may be taken to the gate: there is room for its tree."""
+    return may_gate(state, plan) and gate_hold(state) is None
 
 
 def begin_candidate(draft: Draft, plan: PlanRun) -> bool:
     """Take the first of the merge queue to the gate. Returns: whether there was one."""
     queue = plan.queue()
-    if not queue or not may_gate(draft.state, plan):
+    if not queue or not may_begin(draft.state, plan):
         return False
     task = queue[0]
     assert task.hand_off is not None
@@ -161,6 +168,8 @@ def target_moved(draft: Draft, fact: TargetMoved) -> None:
             hold_publish(draft, plan, f"'{plan.plan.target}' moved {MAX_SYNCS} times while it was being taken in", "")
             return
         draft.record(PublishHeld(plan_id=plan.id, why=f"'{plan.plan.target}' moved", again=True))
+        if in_safe_mode(draft.state):
+            return  # it is looked at anew when a person has ended that
         begin_sync(draft, draft.plan(plan.id), fact.target)
 
 

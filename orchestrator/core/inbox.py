@@ -27,9 +27,11 @@ def escalated(state: State, event: Escalated, at: datetime) -> State:
     plan = state.plans[event.plan_id]
     run = plan.tasks[event.task_id]
     if event.failure is not None and event.item.kind is ItemKind.WORK_FAILED:
-        plan = task_with(plan, event.task_id, work_failures=run.work_failures + 1, last_failure=event.failure)
+        plan = task_with(
+            plan, event.task_id, work_failures=run.work_failures + 1, last_failure=event.failure, failed_at=at
+        )
     elif event.failure is not None:
-        plan = task_with(plan, event.task_id, failures=run.failures + 1, last_failure=event.failure)
+        plan = task_with(plan, event.task_id, failures=run.failures + 1, last_failure=event.failure, failed_at=at)
     if event.holds_task:
         holds = False if event.releases_files else run.holds or event.item.kind is ItemKind.HUMAN_TASK
         if event.item.kind is ItemKind.PROTECTED:

@@ -19,11 +19,13 @@ from orchestrator.core import (
     gate,
     lanes,
     lease,
+    protect,
     publish,
     requests,
     undo,
 )
 from orchestrator.core.draft import Decision, Draft
+from orchestrator.core.guards import in_safe_mode
 from orchestrator.core.schedule import next_start
 from orchestrator.core.steps import look_after, stop_run
 from orchestrator.model.attempt import Attempt, AttemptState, RunState
@@ -60,14 +62,17 @@ from orchestrator.model.fact import (
     EffectFailed,
     EvictAsked,
     Fact,
+    FaultSeen,
     FinishAsked,
     GiveBackAsked,
     HandInAsked,
+    HoldDue,
     LandingRefused,
     LaneLong,
     LeaseDue,
     PauseAsked,
     PlanSubmitted,
+    PressureSeen,
     PruneAsked,
     PublishAsked,
     PublishDone,
@@ -142,15 +147,15 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case StopAsked():
             requests.stop(draft, fact)
         case DaemonStarted():
-            limits = fact.limits
             draft.record(
                 DaemonBegan(
                     pid=fact.pid,
                     boot_id=fact.boot_id,
                     version=fact.version,
-                    limits=limits,
+                    limits=fact.limits,
                     terms=fact.terms,
                     quiet=fact.quiet,
+                    guards=fact.guards,
                     tokens_from=fact.tokens_from,
                 )
             )
@@ -237,6 +242,12 @@ def _follow(draft: Draft, fact: Fact) -> None:
             _retry_due(draft, fact)
         case EffectFailed():
             _effect_failed(draft, fact)
+        case PressureSeen():
+            protect.pressure_seen(draft, fact)
+        case FaultSeen():
+            protect.fault_seen(draft, fact)
+        case HoldDue():
+            protect.hold_due(draft, fact)
         case AnswerDelivered() | Done():
             pass
         case _:
@@ -303,7 +314,7 @@ def _run_ended(draft: Draft, fact: RunEnded) -> None:
 def advance(draft: Draft) -> None:
     """Whatever has become possible, until nothing more is."""
     plan = draft.state.active
-    if plan is None:
+    if plan is None or in_safe_mode(draft.state):
         return
     while (start := next_start(draft.state, draft.plan(plan.id))) is not None:
         attempts.start_task(draft, draft.plan(plan.id), start)
@@ -312,7 +323,7 @@ def advance(draft: Draft) -> None:
     if plan.publish_asked and gate.may_gate(draft.state, plan):
         publish.begin_publish(draft, plan, by="orchestrator")
         return
-    if not (gate.may_gate(draft.state, plan) and undo.begin_undo(draft, plan)):
+    if not (gate.may_begin(draft.state, plan) and undo.begin_undo(draft, plan)):
         gate.begin_candidate(draft, plan)
     publish.conclude(draft, draft.plan(plan.id))
 
@@ -328,7 +339,7 @@ def may_exit(state: State) -> bool:
             return False
         if plan.runs or plan.candidate is not None or plan.publishing:
             return False
-        if state.drain is Drain.FINISH and (plan.queue() or plan.next_undo()) and gate.may_gate(state, plan):
+        if state.drain is Drain.FINISH and (plan.queue() or plan.next_undo()) and gate.may_begin(state, plan):
             return False
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.core import escalation
 from orchestrator.core.draft import Draft
+from orchestrator.core.guards import holds_on, in_safe_mode
 from orchestrator.core.schedule import is_settled
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.effect import PublishPlan
@@ -106,6 +107,10 @@ def is_blocked(state: State, plan: PlanRun) -> bool:
     live = (plan.attempts[lease.attempt_id] for lease in plan.leases.values())
     if any(attempt.state not in {AttemptState.WAITING, AttemptState.STUCK} for attempt in live):
         return False
+    if in_safe_mode(state):
+        return True
+    if holds_on(state, plan):
+        return False  # it goes on by itself
     if plan.next_undo() is not None:
         return False
     return not any(task.state in {TaskState.BACKOFF, TaskState.QUEUED} for task in plan.tasks.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from orchestrator.core.guards import FIXES, gate_hold, holds_on, words_of
 from orchestrator.core.publish import is_blocked
 from orchestrator.core.schedule import is_dead_end, waits_for
 from orchestrator.core.steps import AGENT
@@ -13,7 +14,7 @@ from orchestrator.model.item import ItemKind
 from orchestrator.model.lease import Lease
 from orchestrator.model.plan import FileSet
 from orchestrator.model.run import PLAN_OVER, STATE_LANES, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
-from orchestrator.model.view import AttemptView, LeaseView, PlanView, TaskView
+from orchestrator.model.view import AttemptView, HoldView, LeaseView, PlanView, TaskView
 
 
 def lane_of(run: PlanRun, task: TaskRun) -> Lane:
@@ -55,6 +56,8 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
         case TaskState.BACKOFF:
             kind = task.last_failure.value if task.last_failure else "failure"
             return f"another try after {kind} ({task.failures} of {task.task.retry.retries} retries)"
+        case TaskState.QUEUED if (hold := gate_hold(state)) is not None:
+            return words_of(hold)
         case TaskState.QUEUED:
             ahead = [other.task.id for other in run.queue() if other.queued_seq < task.queued_seq]
             at_gate = run.candidate.task_id if run.candidate and run.candidate.task_id else None
@@ -226,6 +229,10 @@ def plan_view(state: State, run: PlanRun) -> PlanView:
         checks=tuple(check.name for check in run.plan.checks),
         unpublished=run.unpublished,
         prepared=(*run.plan.prepare.copy, *run.plan.prepare.link),
+        holds=tuple(
+            HoldView(reason=h.reason, detail=h.detail, fix=FIXES[h.reason], since=h.since, until=h.until)
+            for h in holds_on(state, run)
+        ),
     )
 
 
@@ -245,6 +252,7 @@ def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, s
     # what another task waits for is part of its view, so those that still wait are looked at again
     waits = {TaskState.PENDING, TaskState.QUEUED, TaskState.GATING}
     moved = bool(changed) or before.leases is not after.leases or before.candidate is not after.candidate
+    moved = moved or state_before.holds is not state.holds
     waiting = {t for t, run in after.tasks.items() if run.state in waits or run.undo} if moved else set()
     stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
     held = {t for t, lease in after.leases.items() if before.leases.get(t) is not lease}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.core import byhand, escalation, gate, publish, undo
 from orchestrator.core.attempts import stop_attempt
 from orchestrator.core.draft import Draft
+from orchestrator.core.protect import leave_safe_mode, refuse_in_safe_mode
 from orchestrator.core.revise import revise
 from orchestrator.core.takeup import is_meant, left_behind, take_up
 from orchestrator.core.tasks import cancel_task, find_task, is_landing, reopen, withdraw_undo
@@ -59,8 +60,10 @@ def submit(draft: Draft, fact: PlanSubmitted) -> None:
     old = state.plans.get(name)
     if old is not None and old.phase not in PLAN_OVER:
         if old.digest != fact.digest:
+            refuse_in_safe_mode(draft)
             revise(draft, old, fact)
         return
+    refuse_in_safe_mode(draft)
     if old is not None and old.leases:
         raise RefusedError(
             f"agents of the last run of '{name}' are still being stopped", why="", fix="try again in a moment"
@@ -121,6 +124,8 @@ def pause(draft: Draft, by: str) -> None:
 
 
 def resume(draft: Draft, by: str) -> None:
+    if leave_safe_mode(draft, by) and (draft.state.active is None or draft.state.active.phase in PLAN_OVER):
+        return
     plan = the_active(draft)
     if plan.phase is PlanPhase.PAUSED:
         draft.record(PlanResumed(plan_id=plan.id, by=by))
@@ -166,6 +171,7 @@ def cancel(draft: Draft, fact: CancelAsked) -> None:
 
 
 def retry(draft: Draft, fact: RetryAsked) -> None:
+    refuse_in_safe_mode(draft)
     take_up(draft, fact.plan_id, fact.by)
     plan = draft.state.active
     if plan is None or plan.phase is PlanPhase.CANCELLED:
@@ -188,6 +194,7 @@ def retry(draft: Draft, fact: RetryAsked) -> None:
 
 def publish_now(draft: Draft, fact: PublishAsked) -> None:
     """Move the target to what has landed so far, as soon as the gate is free."""
+    refuse_in_safe_mode(draft)
     take_up(draft, fact.plan_id, fact.by)
     plan = draft.state.active
     if plan is None or plan.tip is None or not plan.unpublished:
@@ -238,6 +245,7 @@ def _refuse_the_same_conflict(state: State, plan: PlanRun) -> None:
 
 def take_back(draft: Draft, fact: UndoAsked) -> None:
     """Take back what a task landed."""
+    refuse_in_safe_mode(draft)
     take_up(draft, fact.plan_id, fact.by)
     if draft.state.active is not None:
         find_task(draft.state.active, fact.task_id)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.core.assign import candidates, free_agent
+from orchestrator.core.guards import general_hold, holds_on, rate_hold, words_of
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.ids import TaskId
 from orchestrator.model.run import Drain, PlanPhase, PlanRun, State, TaskRun, TaskState
@@ -72,6 +73,8 @@ def next_start(state: State, run: PlanRun) -> Start | None:
     """The best task that may start at this moment, by priority, then longest path, then plan order."""
     if run.phase is not PlanPhase.RUNNING or run.tip is None or state.drain is not Drain.NO:
         return None
+    if general_hold(state) is not None:
+        return None
     busy = busy_agents(run)
     room = run.plan.parallel - busy.total()
     limits = limits_of(run)
@@ -87,6 +90,8 @@ def next_start(state: State, run: PlanRun) -> Start | None:
             continue
         if limits and not _has_places(task, limits, taken):
             continue
+        if rate_hold(state, run, task) is not None:
+            continue
         if task.task.is_human:
             best = (order, Start(task.task.id, None))
         elif (agent := free_agent(run.plan, task.task, busy, task.avoid_agent)) is not None:
@@ -97,6 +102,8 @@ def next_start(state: State, run: PlanRun) -> Start | None:
 def startable(state: State, run: PlanRun) -> tuple[TaskId, ...]:
     """The tasks that somebody could claim by hand at this moment, best first; a person's own tasks are not for that."""
     if run.phase is not PlanPhase.RUNNING or run.tip is None or state.drain is not Drain.NO:
+        return ()
+    if general_hold(state) is not None:
         return ()
     if busy_agents(run).total() >= run.plan.parallel:
         return ()
@@ -155,6 +162,8 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
             yield f"'{dead}' is {run.tasks[dead].state}, so this cannot start (`orchestrator retry {dead}` would help)"
         for dependency in missing:
             yield f"depends on '{dependency}', which is {_how(run.tasks[dependency])}"
+        if (hold := general_hold(state)) is not None:
+            yield words_of(hold)
         return
     if (holder := holder_of(run, task.task.id)) is not None:
         yield f"'{holder}' ({_how(run.tasks[holder])}) holds files or shared things that this task needs"
@@ -162,6 +171,9 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
         if name in task.task.uses and len(holders := holders_of(run, name)) >= capacity:
             names = ", ".join(f"'{holder}'" for holder in holders)
             yield f"all {capacity} places of '{name}' are taken: {names}"
+    for hold in holds_on(state, run):
+        if hold.plan_id is None or rate_hold(state, run, task) is not None:
+            yield words_of(hold)
     if run.phase is PlanPhase.PAUSED:
         yield "the plan is paused (`orchestrator resume`)"
     if state.drain is not Drain.NO:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from orchestrator.core.planvalues import CommitMessage, EnvName, Length, Size, SomeTime, length_text, nearest, shown
 from orchestrator.model.errors import SettingsError
+from orchestrator.model.guard import Guards
 from orchestrator.model.lease import LeaseTerms
 from orchestrator.model.plan import Execution
 from orchestrator.model.run import LaneLimits
@@ -71,6 +72,15 @@ class LogSettings(SettingsPart):
     keep: int = Field(default=5, ge=1, le=1000)
 
 
+class ProtectSettings(SettingsPart):
+    """Limits that protect the machine and what agents cost: at each of them new work waits, and what runs goes on."""
+
+    free_disk: Size = Field(default=Guards().free_disk)
+    spawn_rate: int = Field(default=Guards().spawn_rate, ge=1, le=6000)
+    spawn_burst: int = Field(default=Guards().spawn_burst, ge=1, le=1000)
+    attempts: int = Field(default=Guards().attempts, ge=1, le=1000)
+
+
 class Settings(SettingsPart):
     """Everything that can be set outside a plan."""
 
@@ -79,6 +89,7 @@ class Settings(SettingsPart):
     log: LogSettings = Field(default=LogSettings())
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
+    protect: ProtectSettings = Field(default=ProtectSettings())
     leases: LeaseSettings = Field(default=LeaseSettings())
     agents: dict[str, Any] = Field(default={})
     checks: list[Any] | Literal["none"] | None = Field(default=None)
@@ -97,6 +108,10 @@ class Settings(SettingsPart):
         """How long a task may stay in each lane before it is flagged."""
         lanes = self.attention
         return LaneLimits(doing=lanes.doing, for_review=lanes.for_review, merging=lanes.merging, blocked=lanes.blocked)
+
+    def as_guards(self) -> Guards:
+        """How much room is kept, and how often failed work is started again, and a task at all."""
+        return Guards(**{name: getattr(self.protect, name) for name in ProtectSettings.model_fields})
 
     def as_terms(self) -> LeaseTerms:
         """The numbers of leases."""
@@ -117,6 +132,7 @@ _SECTIONS: dict[str, type[SettingsPart]] = {
     "log": LogSettings,
     "execution": ExecutionSettings,
     "attention": AttentionSettings,
+    "protect": ProtectSettings,
     "leases": LeaseSettings,
 }
 #: dotted key -> the model and field it is
@@ -124,6 +140,8 @@ _KEYS: dict[str, tuple[type[SettingsPart], str]] = {
     **{name: (Settings, name) for name in Settings.model_fields if name not in _SECTIONS},
     **{f"{section}.{name}": (model, name) for section, model in _SECTIONS.items() for name in model.model_fields},
 }
+#: keys that are whole numbers from 1 -> the largest
+_MOST = {"log.keep": 1000, "protect.spawn_rate": 6000, "protect.spawn_burst": 1000, "protect.attempts": 1000}
 _VARIABLES = {PREFIX + key.replace(".", "__").upper(): key for key in _KEYS if key not in PLAN_TABLES}
 
 
@@ -267,8 +285,8 @@ def _words(key: str, value: object, detail: Any) -> tuple[str, str, str]:
             )
         case _:
             expected = {"dict_type": "a table", "list_type": "a list", "string_type": "a text"}.get(detail["type"])
-            if key == "log.keep":
-                expected = "a whole number from 1 to 1000"
+            if key in _MOST:
+                expected = f"a whole number from 1 to {_MOST[key]}"
             if key == "checks":
                 expected = 'a list of tables, or "none"'
             message = f"{key}: {shown(value)} cannot be used"

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import assert_never
 
 from orchestrator.core.gatefold import at_the_gate
+from orchestrator.core.guardfold import guarded, spawned, started_again
 from orchestrator.core.handfold import by_hand
 from orchestrator.core.inbox import answered, escalated, free_item, overdue
 from orchestrator.core.leasefold import lease_folded
@@ -45,6 +46,9 @@ from orchestrator.model.event import (
     CheckPassed,
     ConflictFound,
     DaemonBegan,
+    DaemonFault,
+    DispatchFreed,
+    DispatchHeld,
     DrainBegan,
     EffectAbandoned,
     EndDeclared,
@@ -130,12 +134,15 @@ def apply(state: State, event: Event, at: datetime) -> State:
                 limits=event.limits,
                 terms=event.terms,
                 quiet=event.quiet,
+                guards=event.guards,
                 token=max(state.token, event.tokens_from),
             )
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
         case EffectAbandoned() | TrashEmptied() | ProjectionMended():
             return state
+        case DispatchHeld() | DispatchFreed() | DaemonFault():
+            return guarded(state, event, at)
         case ByHandBegan() | ByHandReady() | ByHandHandedIn() | ByHandNotYet() | ByHandGivenUp() | ByHandEnded():
             return by_hand(state, event, at)
         case PlanConfirmed():
@@ -201,6 +208,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 attempts=plan.attempts | {event.attempt_id: attempt},
                 numbers=plan.numbers | {event.task_id: event.number},
             )
+            plan = spawned(plan, event, at)
             return move(
                 plan,
                 event.task_id,
@@ -209,12 +217,13 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 holds=True,
                 attempts=event.number,
                 attempt_id=event.attempt_id,
+                starts=plan.tasks[event.task_id].starts + (not event.held),
             )
         case WorkspaceMade():
             return attempt_with(plan, event.attempt_id, workspace=event.workspace, base=event.base)
         case RunRequested():
             run = Run(id=event.run_id, owner=event.owner, kind=event.kind, name=event.name, try_number=event.try_number)
-            return _set_run(plan, run)
+            return started_again(_set_run(plan, run), run)
         case RunRecorded():
             run = replace(plan.runs[event.run_id], state=RunState.READY, supervisor=event.supervisor)
             plan = _set_run(plan, run)
@@ -286,6 +295,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 holds=False,
                 failures=event.failures,
                 last_failure=event.failure,
+                failed_at=at,
                 retry_at=event.retry_at,
                 findings=event.findings,
                 resume_from=None,
@@ -302,6 +312,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 at,
                 work_failures=task.work_failures + (event.failure is not None),
                 last_failure=event.failure or task.last_failure,
+                failed_at=at if event.failure else task.failed_at,
+                starts=task.starts if event.failure else 0,  # a person sent it on
                 findings=event.findings,
                 resume_from=event.resume_from,
                 item_id=None,
@@ -320,6 +332,8 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 at,
                 failures=0,
                 work_failures=0,
+                failed_at=None,
+                starts=0,
                 retry_at=None,
                 findings=event.findings,
                 resume_from=None,
@@ -366,6 +380,9 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
         case (
             DaemonBegan()
             | DrainBegan()
+            | DispatchHeld()
+            | DispatchFreed()
+            | DaemonFault()
             | EffectAbandoned()
             | PlanConfirmed()
             | PlanTakenUp()

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from orchestrator import __version__
 from orchestrator.engine.loop import Loop
-from orchestrator.model.errors import OrchestratorError, UsageError
+from orchestrator.model.errors import InternalError, OrchestratorError, UsageError
 from orchestrator.model.fact import (
     AnswerGiven,
     CancelAsked,
@@ -180,6 +180,7 @@ class Control:
         self._leave = leave
         self._closing = False
         self._server: _Server | None = None
+        self.has_served = False  #: somebody could reach it
         self.closed = anyio.Event()
         self.app = self._make_app()
 
@@ -192,6 +193,19 @@ class Control:
                 code=error.code, message=error.message, why=error.why, fix=error.fix, exit_code=int(error.exit_code)
             )
             return JSONResponse(refusal.model_dump(), status_code=409)
+
+        @app.exception_handler(Exception)
+        async def fail(request: Request, error: Exception) -> JSONResponse:
+            """We failed: the person hears it, the daemon goes on."""
+            self._loop.faults.note(f"the request {request.method} {request.url.path}", error)
+            refusal = Refusal(
+                code=InternalError.code,
+                message="the daemon failed while it dealt with this",
+                why=f"an error of orchestrator itself: {type(error).__name__}: {error}",
+                fix="`orchestrator logs --stream daemon -n 50` shows where; the daemon goes on",
+                exit_code=int(InternalError.exit_code),
+            )
+            return JSONResponse(refusal.model_dump(), status_code=500)
 
         @app.get("/v1/hello")
         async def hello() -> Hello:
@@ -259,6 +273,7 @@ class Control:
         )
         self._server = _Server(config)
         listening = listen(str(self._place.socket))
+        self.has_served = True
         try:
             await self._server.serve(sockets=[listening])
         finally:

@@ -79,7 +79,8 @@ class Daemon:
         self._leave = anyio.Event()
         self._refused: OrchestratorError | None = None
         self.control: Control | None = None
-        self.beside: Callable[[], Coroutine[None, None, None]] | None = None  #: runs as long as the daemon does
+        #: what goes on beside the loop for the whole life: a name for the log, and what is done, for ever
+        self.beside: list[tuple[str, Callable[[], Awaitable[None]]]] = []
 
     def leave(self, why: Leaving = Leaving.DETACHED) -> None:
         """End this daemon and nothing else."""
@@ -101,16 +102,16 @@ class Daemon:
             tasks.start_soon(self._signals, tasks)
             tasks.start_soon(self._run_loop, performer, to_do, started)
             if self.control is not None:
-                tasks.start_soon(self.control.serve)
+                tasks.start_soon(self._serve, self.control)
+            for name, work in self.beside:
+                tasks.start_soon(self._loop.faults.kept_up, name, work)
             if submit is not None:
                 try:
                     await self._loop.request(submit)
                 except OrchestratorError as error:
                     self.fail(error)
-            tasks.start_soon(self._judge)
-            tasks.start_soon(self._look_at_lock)
-            if self.beside is not None:
-                tasks.start_soon(self.beside)
+            tasks.start_soon(self._loop.faults.kept_up, "whether to leave", self._judge)
+            tasks.start_soon(self._loop.faults.kept_up, "its lock", self._look_at_lock)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
             if self.control is not None:
@@ -122,6 +123,16 @@ class Daemon:
         if self._refused is not None:
             raise self._refused
         return self._leaving
+
+    async def _serve(self, control: Control) -> None:
+        """Serve the local API; a daemon that cannot begin to is none, and one that could keeps doing so."""
+        try:
+            await control.serve()
+        except Exception as error:
+            if not control.has_served:
+                raise
+            self._loop.faults.note("its local API", error)
+            await self._loop.faults.kept_up("its local API", control.serve)
 
     async def _run_loop(self, performer: Performer, to_do: list[Effect], started: DaemonStarted) -> None:
         try:

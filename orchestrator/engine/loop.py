@@ -6,8 +6,9 @@ Facts that are ready together share one transaction. Callers are answered, and e
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import anyio
 import anyio.to_thread
@@ -16,14 +17,31 @@ from anyio.abc import TaskGroup
 
 from orchestrator.core.lifecycle import decide
 from orchestrator.core.state import rebuild
-from orchestrator.engine.perform import Performer
+from orchestrator.engine.faults import Faults
+from orchestrator.engine.perform import Performer, failed
 from orchestrator.engine.projections import changed_rows
 from orchestrator.engine.timers import Timers
+from orchestrator.engine.trouble import fault_of, is_fault, is_full
 from orchestrator.model.attempt import Run, RunKind, RunState
 from orchestrator.model.effect import Effect, WakeAt
-from orchestrator.model.errors import FencedError, OrchestratorError, SupersededError, UnsettledError
+from orchestrator.model.errors import (
+    FencedError,
+    InternalError,
+    OrchestratorError,
+    SupersededError,
+    UnsettledError,
+)
 from orchestrator.model.event import Event, wire_name
-from orchestrator.model.fact import AgentReported, AttemptBeat, AttemptQuiet, Done, Fact, RowsDiffered, RunEnded
+from orchestrator.model.fact import (
+    AgentReported,
+    AttemptBeat,
+    AttemptQuiet,
+    Done,
+    Fact,
+    FaultSeen,
+    RowsDiffered,
+    RunEnded,
+)
 from orchestrator.model.ids import AttemptId
 from orchestrator.model.place import Place
 from orchestrator.model.run import State
@@ -33,6 +51,9 @@ log = structlog.get_logger(__name__)
 
 BATCH = 256  #: facts in one transaction at most
 PAUSE_S = 1.0  #: before the ledger is tried again
+LONGEST_PAUSE_S = 30.0  #: before a run is looked at again that could not be watched
+TRIES = 3  #: of a batch that fails by an error of ours, before each fact of it is taken by itself
+ASIDE_S = 30.0  #: before a fact that fails even by itself is tried again; others go on meanwhile
 KEEP_EVERY = 20_000  #: events, after which the state is kept once more
 KEYS_TOLD = 20  #: of rows that differed
 KEEP_AT_END = 2_000  #: events that are worth it when the daemon ends
@@ -47,6 +68,7 @@ class _Delivery:
     done: anyio.Event | None = None
     error: Exception | None = None
     seq: int = 0
+    tries: int = 0  #: that ended in an error of ours
 
 
 @dataclass(slots=True)
@@ -75,6 +97,10 @@ class Loop:
         self._place = place
         self._send, self._receive = anyio.create_memory_object_stream[_Delivery](math.inf)
         self._timers = Timers(clock, self._deliver)
+        self.faults = Faults(request=self.request, state=lambda: self.state, clock=clock)
+        #: gives up what was put aside for a full disk; says whether there was any
+        self.make_room: Callable[[], Awaitable[bool]] | None = None
+        self._recovered = False
         self._watched: set[tuple[str, int]] = set()
         self._performer: Performer | None = None
         self._changed = anyio.Event()
@@ -121,6 +147,7 @@ class Loop:
         self.state = rebuild(events, before)
         self.seq, self._kept_seq = self.state.seq, before.seq
         self.highest_token = await self._store.highest_token()
+        self._recovered = True
         return await self._store.to_do()
 
     async def keep_state(self, *, at_least: int = KEEP_AT_END) -> None:
@@ -134,6 +161,8 @@ class Loop:
             self._kept_seq = state.seq
         except (OSError, OrchestratorError) as error:
             log.warning("state.not_kept", error=str(error), why="the next start takes longer, and nothing is lost")
+        except Exception as error:
+            self.faults.note("keeping the state for the next start", error)
         finally:
             self._keeping = False
 
@@ -148,7 +177,8 @@ class Loop:
         async with self._send, self._receive, anyio.create_task_group() as tasks:
             await self._deliver(first, None)
             await self._look_at_rows()
-            tasks.start_soon(self._timers.run)
+            tasks.start_soon(self.faults.run)
+            tasks.start_soon(self.faults.kept_up, "its timers", self._timers.run)
             self._begin(tasks, to_do)
             self._watch_new(tasks)
             async for delivery in self._receive:
@@ -159,7 +189,9 @@ class Loop:
                     except anyio.WouldBlock:
                         break
                 while batch:
-                    batch = await self._take(tasks, batch)
+                    # what was refused by an error of ours is taken by itself, so that it holds up nobody else
+                    size = 1 if batch[0].tries >= TRIES else len(batch)
+                    batch = await self._take(tasks, batch[:size]) + batch[size:]
                 if self._compare:
                     await self._look_at_rows()
                 if self.state.seq - self._kept_seq >= KEEP_EVERY and not self._keeping:
@@ -170,15 +202,62 @@ class Loop:
     async def _deliver(self, fact: Fact, key: str | None) -> None:
         await self._send.send(_Delivery(fact, key))
 
+    async def deliver(self, fact: Fact) -> None:
+        """Hand in what the world told, without waiting for what comes of it."""
+        await self._deliver(fact, None)
+
     async def _take(self, tasks: TaskGroup, batch: list[_Delivery]) -> list[_Delivery]:
         """Decide and record. Returns: what has to be taken again, in the same order, because the ledger refused it."""
-        now = self._clock.now()
-        state = self.state
         outcome = _Outcome()
+        taken = list(batch)
+        try:
+            now = self._clock.now()
+            chances = [self._chance.draw() for _ in batch]
+            taken, state = self._decided(batch, now, chances, outcome)
+            if not taken:
+                return []
+            record = Batch(
+                at=now,
+                events=outcome.events,
+                rows=(*self._mend, *changed_rows(self.state, state)),
+                effects=outcome.effects,
+                done=outcome.keys,
+            )
+            if record.events or record.rows or record.effects or record.done:
+                self.seq = await self._recorded(record)
+        except SupersededError:
+            raise
+        except FencedError as error:
+            return await self._fenced(tasks, taken, error)
+        except OrchestratorError as error:
+            return await self._not_recorded(taken, error)
+        except Exception as error:
+            return await self._at_fault(tasks, taken, error)
+        self.state, self._mend = state, ()
+        try:
+            if outcome.events:
+                _log_events(outcome.events)
+            self._begin(tasks, outcome.effects)
+            self._watch_new(tasks)
+        except Exception as error:
+            self.faults.note("what follows a transaction", error)
+        for delivery in taken:
+            delivery.seq = self.seq
+            if delivery.done is not None:
+                delivery.done.set()
+        self.begun.set()
+        self.wake()
+        return []
+
+    def _decided(
+        self, batch: list[_Delivery], now: datetime, chances: list[float], outcome: _Outcome
+    ) -> tuple[list[_Delivery], State]:
+        """What each fact leads to, one after the other. Returns: those that lead to something, and the state then."""
+        state = self.state
         taken: list[_Delivery] = []
-        for delivery in batch:
+        for delivery, chance in zip(batch, chances, strict=True):
             try:
-                decision = decide(state, delivery.fact, now, self._chance.draw())
+                decision = decide(state, delivery.fact, now, chance)
             except OrchestratorError as error:
                 delivery.error = error
                 if delivery.done is not None:
@@ -186,8 +265,9 @@ class Loop:
                 continue
             except Exception as error:
                 # our bug: this fact changes nothing, the rest goes on; its effect stays to do for a mended daemon
-                log.exception("loop.failed", fact=type(delivery.fact).__name__, effect=delivery.key)
-                delivery.error = error
+                if not isinstance(delivery.fact, FaultSeen):
+                    self.faults.note(f"the fact {type(delivery.fact).__name__}", error, _owner_of(delivery.fact))
+                delivery.error = _internal(error)
                 if delivery.done is not None:
                     delivery.done.set()
                 continue
@@ -197,36 +277,7 @@ class Loop:
             if delivery.key is not None:
                 outcome.keys.append(delivery.key)
             taken.append(delivery)
-        if not taken:
-            return []
-        record = Batch(
-            at=now,
-            events=outcome.events,
-            rows=(*self._mend, *changed_rows(self.state, state)),
-            effects=outcome.effects,
-            done=outcome.keys,
-        )
-        try:
-            if record.events or record.rows or record.effects or record.done:
-                self.seq = await self._recorded(record)
-        except SupersededError:
-            raise
-        except FencedError as error:
-            return await self._fenced(tasks, taken, error)
-        except OrchestratorError as error:
-            return await self._not_recorded(taken, error)
-        self.state, self._mend = state, ()
-        if outcome.events:
-            _log_events(outcome.events)
-        self._begin(tasks, outcome.effects)
-        self._watch_new(tasks)
-        for delivery in taken:
-            delivery.seq = self.seq
-            if delivery.done is not None:
-                delivery.done.set()
-        self.begun.set()
-        self.wake()
-        return []
+        return taken, state
 
     async def _recorded(self, batch: Batch) -> int:
         """Save a batch; after an error of the disk the very same one, until it is known what became of it."""
@@ -259,8 +310,8 @@ class Loop:
         rows = await anyio.to_thread.run_sync(lambda: tuple(changed_rows(State(), state)))
         try:
             found = await self._store.differences(rows)
-        except OrchestratorError as error:
-            log.warning("rows.unreadable", error=str(error))
+        except Exception as error:
+            self.faults.note("comparing the rows beside the events", error)
             self._mend = rows
             return
         self._mend = found.rows
@@ -272,12 +323,48 @@ class Loop:
     async def _not_recorded(self, taken: list[_Delivery], error: OrchestratorError) -> list[_Delivery]:
         """The ledger could not be written: nothing has happened. People hear it, the world's facts are kept."""
         log.error("ledger.refused", error=str(error))
+        if is_full(error) and self.make_room is not None and await self.make_room():
+            return taken
         for delivery in taken:
             if delivery.done is not None:
                 delivery.error = error
                 delivery.done.set()
         await anyio.sleep(PAUSE_S)
         return [delivery for delivery in taken if delivery.done is None]
+
+    async def _at_fault(self, tasks: TaskGroup, taken: list[_Delivery], error: Exception) -> list[_Delivery]:
+        """We failed before anything was recorded. As when the ledger is refused; but nothing may hold up the rest."""
+        left = []
+        for delivery in taken:
+            delivery.tries += 1
+            if delivery.done is None:
+                left.append(delivery)
+            else:
+                delivery.error = _internal(error)
+                delivery.done.set()
+        if not all(isinstance(delivery.fact, FaultSeen) for delivery in taken):
+            self.faults.note("recording what happened", error)
+        if len(taken) == 1 and left and left[0].tries > TRIES:
+            tasks.start_soon(self._again_later, left[0])
+            return []
+        await anyio.sleep(PAUSE_S)
+        return left
+
+    async def _again_later(self, delivery: _Delivery) -> None:
+        await anyio.sleep(ASIDE_S)
+        await self._send.send(delivery)
+
+    async def last_words(self, error: BaseException) -> None:
+        """Record an error that ends this daemon, so that the next one knows. Nothing is done if that fails too."""
+        if not (self._recovered and is_fault(error)):
+            return
+        try:
+            now = self._clock.now()
+            decision = decide(self.state, fault_of("its whole life", error), now, self._chance.draw())
+            rows = tuple(changed_rows(self.state, decision.state))
+            await self._store.record(Batch(at=now, events=decision.events, rows=rows, effects=decision.effects))
+        except Exception:
+            log.exception("daemon.silent")
 
     # ---- effects and runs ----
 
@@ -292,12 +379,23 @@ class Loop:
         assert self._performer is not None
         self.under_way += 1
         try:
-            fact = await self._performer.perform(effect)
-            await self._deliver(fact, effect.key)
-            await self._performer.afterwards(effect)
+            await self._deliver(await self._carried_out(effect), effect.key)
+            try:
+                await self._performer.afterwards(effect)
+            except Exception as error:
+                self.faults.note(f"what follows {effect.key}", error)
         finally:
             self.under_way -= 1
             self.wake()  # a daemon that is to leave waits for this
+
+    async def _carried_out(self, effect: Effect) -> Fact:
+        """What came of an effect. When we fail ourselves, that is an answer too, and its task goes on from there."""
+        assert self._performer is not None
+        try:
+            return await self._performer.perform(effect)
+        except Exception as error:
+            self.faults.note(effect.key, error, _owner_of(effect))
+            return failed(effect, f"{type(error).__name__}: {error}")
 
     def _watch_new(self, tasks: TaskGroup) -> None:
         """Watch every run that has a supervisor: those just started, and after a restart those that live on."""
@@ -313,6 +411,7 @@ class Loop:
     async def _watch(self, run: Run, offset: int, quiet: timedelta) -> None:
         run_dir = str(self._place.run_dir(run.id))
         attempt = AttemptId(run.owner)
+        pause = PAUSE_S
         if run.state is RunState.RUNNING and run.kind is not RunKind.CHECK:
             # taken up from an earlier daemon: a spell of quiet that it told may be over
             await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=False), None)
@@ -321,6 +420,7 @@ class Loop:
                 async for seen in self._executor.signals(
                     run.id, run_dir, reports_from=offset, quiet_after_s=quiet.total_seconds()
                 ):
+                    pause = PAUSE_S
                     match seen:
                         case ReportSeen():
                             offset = seen.offset
@@ -342,6 +442,24 @@ class Loop:
             except (OSError, OrchestratorError) as error:
                 log.warning("run.unreadable", run=run.id, error=str(error))
                 await anyio.sleep(PAUSE_S)
+            except Exception as error:
+                self.faults.note(f"watching {run.id}", error, run.id)
+                await anyio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _owner_of(about: Fact | Effect) -> str | None:
+    """The attempt, candidate or run that something is about."""
+    names = ("run_id", "attempt_id", "candidate_id", "owner")
+    return next((str(found) for name in names if (found := getattr(about, name, None))), None)
+
+
+def _internal(error: Exception) -> InternalError:
+    return InternalError(
+        "the daemon failed while it dealt with this, and did nothing of it",
+        why=f"an error of orchestrator itself: {type(error).__name__}: {error}",
+        fix="`orchestrator logs --stream daemon -n 50` shows where; the daemon goes on",
+    )
 
 
 #: Fields of an event that every line about it has, and what they are called there.

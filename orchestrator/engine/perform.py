@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 from collections.abc import Callable, Mapping
 
 import anyio
@@ -14,7 +12,9 @@ from orchestrator.core.briefing import commit_message, trailers
 from orchestrator.core.gate import candidate_message
 from orchestrator.core.steps import AGENT, candidate_steps
 from orchestrator.engine.specs import Specs
-from orchestrator.model.attempt import ExitWhy, RunExit
+from orchestrator.engine.trouble import is_exhausted, is_fault, is_full
+from orchestrator.engine.watchers import Watchers
+from orchestrator.model.attempt import AttemptState, ExitWhy, RunExit
 from orchestrator.model.effect import (
     BeginBranch,
     BuildCandidate,
@@ -62,6 +62,7 @@ from orchestrator.model.fact import (
     WorkspaceFailed,
     WorkspaceReady,
 )
+from orchestrator.model.guard import HoldReason
 from orchestrator.model.ids import AttemptId, PlanId, run_id
 from orchestrator.model.place import Place
 from orchestrator.model.run import PlanRun, State
@@ -79,9 +80,14 @@ from orchestrator.ports import (
 
 log = structlog.get_logger(__name__)
 
+#: what fails for a full disk is tried again, however long it takes
+NEEDS_ROOM = MakeWorkspace | StartRun | CollectWork | BuildCandidate | LandCandidate
+EXHAUSTED_PAUSE_S = 30.0  #: before the machine is asked for another process again
+LOOK_S = 1.0  #: how often somebody who waits looks whether that is still wanted
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
 LOOK_PAUSE_S = 10.0  #: before a holder that could not be looked at is looked at again
 SHOW_PAUSE_S = 0.5
+REPEATED = LandCandidate | ReleaseRun | SendAnswer
 TRIES = 30  #: of what must be done and is harmless to repeat, before a person is asked
 
 
@@ -99,6 +105,7 @@ class Performer:
         surroundings: Surroundings,
         clock: Clock,
         state: Callable[[], State],
+        watchers: Watchers | None = None,
     ) -> None:
         self._place = place
         self._specs = Specs(place=place, adapters=adapters, surroundings=surroundings)
@@ -107,35 +114,71 @@ class Performer:
         self._executor = executor
         self._clock = clock
         self._state = state
+        self._watchers = watchers
 
     async def perform(self, effect: Effect) -> Fact:
-        """Do it, and say what came of it. Never raises but when cancelled."""
+        """Do it, and say what came of it. Raises nothing but errors of our own."""
         tries = 1
         while True:
             try:
+                await self._wait_for_room(effect)
                 return await self._do(effect)
             except Exception as error:
-                if isinstance(effect, StartRun | CollectWork | BuildCandidate | LandCandidate) and _is_full(error):
+                if is_full(error) and isinstance(effect, NEEDS_ROOM) and self._is_wanted(effect):
                     # what an agent did is not held against it; the same is tried until there is room
                     log.error("disk.full", effect=effect.key, error=str(error))
+                    await self._pressed(HoldReason.DISK, "a disk is full")
                     await anyio.sleep(ROOM_PAUSE_S)
-                    continue
-                if isinstance(effect, LandCandidate | ReleaseRun | SendAnswer) and tries < TRIES:
+                elif is_exhausted(error) and self._is_wanted(effect):
+                    log.error("machine.exhausted", effect=effect.key, error=str(error))
+                    await self._pressed(HoldReason.PROCESSES, f"the machine refused another process: {_said(error)}")
+                    await self._pause(effect, EXHAUSTED_PAUSE_S)
+                elif isinstance(effect, REPEATED) and tries < TRIES and not is_fault(error):
                     # it may have been done all the same, doing it again is harmless, and without it something stands
                     log.warning("effect.unknown", effect=effect.key, error=str(error))
                     tries += 1
                     await anyio.sleep(LOOK_PAUSE_S)
-                    continue
-                if isinstance(effect, ProbeRun | ProbeTree):
+                elif isinstance(effect, ProbeRun | ProbeTree) and not is_fault(error):
                     # a look that fails says nothing against the holder
                     log.warning("holder.not_seen", effect=effect.key, error=str(error))
                     await anyio.sleep(LOOK_PAUSE_S)
-                    continue
-                if isinstance(error, OrchestratorError):
-                    log.warning("effect.refused", effect=effect.key, error=str(error))
+                elif isinstance(error, OrchestratorError | OSError):
+                    trace = error if isinstance(error, OSError) else None
+                    log.warning("effect.refused", effect=effect.key, error=str(error), exc_info=trace)
                     return failed(effect, str(error))
-                log.exception("effect.failed", effect=effect.key)
-                return failed(effect, f"{type(error).__name__}: {error}")
+                else:
+                    raise
+
+    async def _wait_for_room(self, effect: Effect) -> None:
+        """Begin nothing that takes room while there is less than is to be kept free."""
+        if self._watchers is None or not isinstance(effect, MakeWorkspace | StartRun | BuildCandidate):
+            return
+        while not await self._watchers.has_room():
+            if not self._is_wanted(effect):
+                raise OrchestratorError("it was stopped while it waited for room on the disk")
+            await anyio.sleep(ROOM_PAUSE_S)
+
+    async def _pause(self, effect: Effect, seconds: float) -> None:
+        """Wait, but not for something that nobody wants any more."""
+        for _ in range(int(seconds / LOOK_S)):
+            if not self._is_wanted(effect):
+                return
+            await anyio.sleep(LOOK_S)
+
+    async def _pressed(self, reason: HoldReason, detail: str) -> None:
+        if self._watchers is not None:
+            await self._watchers.pressed(reason, detail)
+
+    def _is_wanted(self, effect: Effect) -> bool:
+        """Whether the attempt or candidate that something is begun for is not being stopped."""
+        if not isinstance(effect, MakeWorkspace | StartRun):
+            return True
+        owner = effect.attempt_id if isinstance(effect, MakeWorkspace) else effect.run_id.rsplit("/", 1)[0]
+        plan = self._state().plans.get(PlanId(owner.split("/", 1)[0]))
+        attempt = plan.attempts.get(AttemptId(owner)) if plan else None
+        if attempt is not None:
+            return attempt.state is not AttemptState.STOPPING
+        return plan is not None and plan.candidate is not None and plan.candidate.id == owner
 
     async def afterwards(self, effect: Effect) -> None:
         """What nobody waits for: an attempt's work is shown in the user's repository, several together if may be."""
@@ -144,7 +187,7 @@ class Performer:
                 await anyio.sleep(SHOW_PAUSE_S)  # if it lands meanwhile, that takes it along
             try:
                 await self._repository.show_kept()
-            except Exception as error:  # nobody waits for it, so it must not take the daemon along
+            except (OSError, OrchestratorError) as error:  # nobody waits for it, so it must not take the daemon along
                 log.warning("effect.refused", effect=effect.key, error=f"{type(error).__name__}: {error}")
 
     async def _do(self, effect: Effect) -> Fact:
@@ -254,7 +297,7 @@ class Performer:
             keep_only=effect.keep_only,
             token=effect.token,
         )
-        if _is_full(found.error):
+        if is_full(found.error):
             raise OrchestratorError("an attempt's work could not be brought home", why=found.error, fix="make room")
         changed, merged = found.changed, True
         if effect.also is not None and found.head is not None:
@@ -317,9 +360,10 @@ class Performer:
                 return TargetMoved(plan_id=plan.id, target=outcome.actual)
 
 
-def _is_full(error: Exception | str) -> bool:
-    """Whether it is about a disk without room, in the words of the system, which git repeats."""
-    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+def _said(error: Exception) -> str:
+    """What the system called it."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or str(error).split("\n", 1)[0] or type(error).__name__
 
 
 def ignored(plan: PlanRun) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ def changed_rows(before: State, after: State) -> Iterator[Row]:
     for plan_id, run in after.plans.items():
         old = before.plans.get(plan_id)
         turned = plan_id in {before.current, after.current} and before.current != after.current
-        if turned or old is not run or before.drain is not after.drain or before.items is not after.items:
+        seen = before.drain is after.drain and before.items is after.items and before.holds is after.holds
+        if turned or old is not run or not seen:
             view = plan_view(after, run)
             yield Row(table="plan", key=plan_id, plan=plan_id, state=view.state.value, data=dump(view))
         if old is not None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.model.fact import LaneLong, LeaseDue, RetryDue, StopDue
+from orchestrator.model.fact import HoldDue, LaneLong, LeaseDue, RetryDue, StopDue
+from orchestrator.model.guard import hold_key
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 
 
@@ -238,7 +239,7 @@ class WakeAt:
     """Bring `fact` when `at` has come."""
 
     at: datetime
-    fact: LaneLong | LeaseDue | RetryDue | StopDue
+    fact: LaneLong | LeaseDue | RetryDue | StopDue | HoldDue
 
     @property
     def key(self) -> str:
@@ -249,6 +250,8 @@ class WakeAt:
                 # time that does not count moves what is due: two stays can be too long at the same moment
                 stay = f"{self.fact.lane}/{self.fact.since.isoformat()}"
                 return f"{self.fact.plan_id}/{self.fact.task_id}/{stay}/{self.at.isoformat()}"
+            case HoldDue():
+                return f"hold/{hold_key(self.fact.reason, self.fact.plan_id)}/{self.at.isoformat()}"
             case LeaseDue():
                 return f"{self.fact.plan_id}/{self.fact.task_id}/lease-{self.fact.token}/{self.at.isoformat()}"
             case StopDue():

@@ -122,6 +122,13 @@ class NothingError(OrchestratorError):
     exit_code = ExitCode.NOTHING
 
 
+class InternalError(OrchestratorError):
+    """We failed while we dealt with what was asked; nothing of it was done."""
+
+    code = "internal"
+    exit_code = ExitCode.BUG
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """One thing wrong, or worth a warning, at a place in a plan or settings file."""

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 
 from orchestrator.model.attempt import Ending, FailureKind, HandOff, ProcessId, RunExit, RunKind, Workspace
+from orchestrator.model.guard import Guards, HoldReason
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.item import Item
 from orchestrator.model.lease import LeaseTerms
@@ -27,6 +28,7 @@ class DaemonBegan:
     limits: LaneLimits = field(default_factory=LaneLimits)
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta
+    guards: Guards = field(default_factory=Guards)
     tokens_from: int = 0  #: no token up to here is given out again: a newer ledger was known before this one
 
 
@@ -87,6 +89,35 @@ class PlanResumed:
 class DrainBegan:
     by: str
     now: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchHeld:
+    """From here on new work is held back; what runs goes on."""
+
+    plan_id: PlanId | None = None  #: None: every plan
+    reason: HoldReason
+    detail: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchFreed:
+    """What held new work back is over."""
+
+    plan_id: PlanId | None = None
+    reason: HoldReason
+    by: str = ""  #: who ended it; empty: it was over by itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonFault:
+    """An error of our own that nothing dealt with."""
+
+    where: str  #: what the daemon was about to do
+    error: str
+    digest: str  #: equal for errors with an equal traceback
+    tail: str  #: the end of the traceback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +246,8 @@ class AttemptStarted:
     number: int
     agent: str
     start: Commit | None
+    #: how many starts that follow a failure are left after this one, which is such; None: it is not
+    spawns_left: float | None = None
     held: bool = False  #: claimed by hand: nothing is launched
 
 
@@ -792,6 +825,9 @@ Event = (
     | PlanPaused
     | PlanResumed
     | DrainBegan
+    | DispatchHeld
+    | DispatchFreed
+    | DaemonFault
     | PlanFinished
     | PlanCancelled
     | LeaseGranted

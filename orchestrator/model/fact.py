@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.model.agent import AgentReport
 from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
+from orchestrator.model.guard import Guards, HoldReason
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.lease import LeaseTerms
 from orchestrator.model.plan import Plan
@@ -127,6 +128,7 @@ class DaemonStarted:
     limits: LaneLimits = field(default_factory=LaneLimits)
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta  #: an attempt without progress for longer is flagged
+    guards: Guards = field(default_factory=Guards)
     tokens_from: int = 0  #: the highest token that the ledger knows of
 
 
@@ -423,6 +425,25 @@ class EffectFailed:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PressureSeen:
+    """The machine was looked at: it is short of something, or (`detail` None) no longer."""
+
+    reason: HoldReason
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultSeen:
+    """An error of our own that nothing dealt with. `owner` is the attempt, candidate or run that it was about."""
+
+    where: str
+    error: str
+    digest: str  #: equal for errors with an equal traceback
+    tail: str
+    owner: str | None = None
+
+
 # ---- time ----
 
 
@@ -440,6 +461,15 @@ class LaneLong:
     task_id: TaskId
     lane: Lane
     since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldDue:
+    """A hold that ends by itself may be over."""
+
+    reason: HoldReason
+    plan_id: PlanId | None
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,7 +507,7 @@ Request = (
     | FinishAsked
     | EvictAsked
 )
-Timed = RetryDue | LaneLong | LeaseDue | StopDue
+Timed = RetryDue | LaneLong | LeaseDue | StopDue | HoldDue
 Fact = (
     Request
     | Timed
@@ -511,4 +541,6 @@ Fact = (
     | Done
     | RowsDiffered
     | EffectFailed
+    | PressureSeen
+    | FaultSeen
 )

@@ -9,6 +9,8 @@ from enum import StrEnum
 from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, RunId, TaskId
 
 OVERDUE = "overdue"  #: the trigger of a note that a task is past the limit of its lane
+FAULT = "fault"  #: the trigger of a note that the daemon itself failed while it dealt with a task
+SAFE_MODE = "safe_mode"  #: the trigger of the question whether a daemon that failed again and again may go on
 
 
 class ItemKind(StrEnum):
@@ -73,7 +75,7 @@ class Item:
     @property
     def is_note(self) -> bool:
         """Whether it only tells something: it holds nothing, and nothing waits for its answer."""
-        return self.trigger == OVERDUE
+        return self.trigger in {OVERDUE, FAULT}
 
     @property
     def is_open(self) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from orchestrator.model.attempt import Attempt, FailureKind, HandOff, Run
+from orchestrator.model.guard import Fault, Guards, Hold, Spawns
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.item import Item
 from orchestrator.model.lease import Lease, LeaseTerms
@@ -140,6 +141,8 @@ class TaskRun:
     failures: int = 0  #: failed attempts of the infrastructure, since the start or a person's retry
     work_failures: int = 0  #: work that did not pass, since the last that passed
     last_failure: FailureKind | None = None
+    failed_at: datetime | None = None  #: when that was
+    starts: int = 0  #: of anything for it, since its plan began or a person sent it on; `Guards.attempts` at most
     retry_at: datetime | None = None  #: None unless in backoff
     findings: tuple[str, ...] = ()  #: what the next attempt has to know
     resume_from: Commit | None = None  #: the next attempt goes on from here; None: it starts afresh
@@ -215,6 +218,7 @@ class PlanRun:
     publish_tries: int = 0
     sync_tries: int = 0  #: in a row, while publishing
     sync_held: Commit | None = None  #: a target that cannot be taken in as it is
+    spawns: Spawns | None = None  #: of starts that follow a failure; None before the first
 
     @property
     def id(self) -> PlanId:
@@ -254,6 +258,9 @@ class State:
     limits: LaneLimits = LaneLimits()
     terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta = timedelta(minutes=10)  #: an attempt without progress for longer is flagged
+    guards: Guards = field(default_factory=Guards)
+    holds: dict[str, Hold] = field(default_factory=dict)  #: what keeps new work from being started, by `hold_key`
+    faults: tuple[Fault, ...] = ()  #: errors of our own, the latest only
 
     @property
     def active(self) -> PlanRun | None:

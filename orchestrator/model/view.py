@@ -89,6 +89,17 @@ class TaskView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HoldView:
+    """What keeps new work from being started."""
+
+    reason: str
+    detail: str
+    fix: str
+    since: datetime
+    until: datetime | None  #: None: until what it is about has changed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanView:
     name: str
     number: int
@@ -106,6 +117,7 @@ class PlanView:
     gating: str | None  #: task whose candidate is at the gate; `target` for a sync
     checks: tuple[str, ...]
     unpublished: bool = False  #: something has landed that the target does not have
+    holds: tuple[HoldView, ...] = ()  #: the gravest first
     prepared: tuple[str, ...] = ()  #: what `prepare` puts into every tree, which never counts as a change
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ tasks:
     prompt: say who
     checks: [{name: kept, run: [sh, -c, "test -f kept/x && echo found it; mkdir -p kept; touch kept/x"]}]
   - {id: fails, files: [never.txt], agent: crash, prompt: crash}
+  - {id: storm, files: [storm.txt], agent: crash, prompt: crash, retries: 100, backoff: [10ms]}
   - {id: asks, files: [asks.txt], agent: scripted, prompt: '!ask "Which?" one two'}
   - {id: guarded, files: [guarded.txt], agent: scripted, prompt: "!append guarded.txt x"}
   - {id: stubborn, files: [stubborn.txt], agent: scripted, prompt: "!ignore-term\n!hang"}
@@ -67,6 +69,11 @@ for_review = "1s"
 merging = "1s"
 blocked = "1s"
 quiet = "1s"
+[protect]
+free_disk = "1KiB"
+spawn_rate = 60
+spawn_burst = 2
+attempts = 4
 [execution]
 commit_message = "{{agent}} did {{title}}"
 grace = "200ms"
@@ -103,6 +110,15 @@ class Ran:
     def told(self, lane: str) -> bool:
         return any(e["type"] == "lane_overdue" and e["data"]["lane"] == lane for e in self.events)
 
+    def hold(self) -> Any:
+        return next(event for event in self.events if event["type"] == "dispatch_held")
+
+    def before_hold(self, kind: str, task: str) -> int:
+        return sum(event["seq"] < self.hold()["seq"] for event in self.of(kind, task))
+
+    def held_for(self) -> timedelta:
+        return datetime.fromisoformat(self.hold()["data"]["until"]) - datetime.fromisoformat(self.hold()["at"])
+
     def shown(self, path: str) -> str:
         return self.person.git("show", f"orchestrator/settings:{path}")
 
@@ -118,6 +134,16 @@ PROBES: dict[str, tuple[Callable[[Ran], Any], Any, Any]] = {
     "attention.merging": (lambda ran: ran.told("merging"), False, True),
     "attention.blocked": (lambda ran: ran.told("blocked"), False, True),
     "attention.quiet": (lambda ran: bool(ran.of("attempt_flagged", "work")), False, True),
+    "protect.free_disk": (
+        # what comes of it below the floor is looked at in tests/integration/test_faults.py: no disk is filled here
+        lambda ran: next(e["data"]["guards"]["free_disk"] for e in ran.events if e["type"] == "daemon_began"),
+        2 * 1024**3, 1024,
+    ),
+    "protect.spawn_burst": (lambda ran: ran.before_hold("attempt_started", "storm"), 5, 3),
+    "protect.spawn_rate": (lambda ran: ran.held_for() > timedelta(seconds=2), True, False),
+    "protect.attempts": (
+        lambda ran: [e["data"]["item"]["trigger"] for e in ran.of("escalated", "storm")], [], ["attempt_cap"],
+    ),
     "execution.commit_message": (
         lambda ran: ran.person.git("log", "-1", "--format=%s", "refs/orchestrator/settings/work-1"),
         "feat(work): Some work",
@@ -170,12 +196,14 @@ def has_settled(person: Person) -> bool:
     """Nothing happens any more but what has to wait: for a person, or for a minute."""
     states = person.states()
     told = {event["data"]["lane"] for event in person.events() if event["type"] == "lane_overdue"}
+    held = any(event["type"] == "dispatch_held" for event in person.events())
     wanted = {"doing", "for_review", "merging", "blocked"} if states["guarded"] == "for_review" else set()
     return (
         all(states[task] == "landed" for task in LANDED)
         and states["guarded"] in {"landed", "for_review"}
         and states["fails"] in {"backoff", "escalated"}
         and wanted <= told
+        and (states["storm"] == "escalated" if wanted else held)
     )
 
 

@@ -382,7 +382,7 @@ class World:
         return self
 
     def _matters(self, wake: WakeAt) -> bool:
-        return "/retry/" in wake.key
+        return "/retry/" in wake.key or wake.key.startswith("hold/")
 
     def _watch(self, event: Event) -> None:
         """The third promise, looked at with every event."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from orchestrator.backends.clock import SystemChance, SystemClock
@@ -59,6 +60,7 @@ class FullDisk(MemoryStore):
     refusals = 0
 
     async def record(self, batch: Batch) -> int:
+        await anyio.lowlevel.checkpoint()  # a disk takes its time, and others go on meanwhile
         if self.refusals:
             self.refusals -= 1
             raise OrchestratorError("the disk is full", why="no space", fix="make room")
@@ -115,6 +117,19 @@ async def test_a_refused_request_changes_nothing(tmp_path: Path) -> None:
         with pytest.raises(NothingError):
             await loop.request(PauseAsked(by="me"))
         assert len(await store.events()) == before
+
+
+async def test_nothing_is_begun_that_the_ledger_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.engine.loop.PAUSE_S", 0.01)
+    store, hands = FullDisk(MemoryLedger()), Hands()
+    async with a_loop(store, tmp_path, hands) as loop:
+        store.refusals = 1
+        with pytest.raises(OrchestratorError, match="disk is full"):
+            await loop.request(submitted())
+        await anyio.wait_all_tasks_blocked()
+        assert hands.asked == []
+        await loop.request(submitted())
+        await until(lambda: "p/one-1/worktree" in hands.asked)
 
 
 async def test_a_full_disk_refuses_people_and_keeps_the_worlds_facts_in_order(

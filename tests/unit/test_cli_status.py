@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.model.item import OVERDUE, Item, ItemKind
 from orchestrator.model.run import PlanPhase, TaskState
+from orchestrator.model.view import HoldView
 from tests.unit.cli_world import (
     COMMIT,
     DIGEST,
@@ -90,7 +91,7 @@ def test_status_json_has_exactly_the_documented_shape(world: World, capsys: pyte
     assert run(world, "status", "--json") == 0
     data = data_of(capsys)
     assert list(data) == [
-        "plan", "digest", "state", "plans", "daemon_pid", "counts", "totals", "inbox", "tasks",
+        "plan", "digest", "state", "plans", "daemon_pid", "counts", "totals", "inbox", "tasks", "holds",
     ]  # fmt: skip
     assert list(data["tasks"][0]) == [
         "id", "title", "state", "lane", "agent", "attempts", "branch", "worktree", "token", "waiting_for", "files",
@@ -486,3 +487,14 @@ def test_report_says_where_work_is_kept_that_did_not_land(tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert "refs/orchestrator/auth/api-1" in out
     assert "/trees/auth/api-1" in out
+
+
+def test_what_holds_new_work_back_is_shown_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hold = HoldView(reason="disk", detail="only 1 GiB is free", fix="make room", since=NOW, until=None)
+    world = World(tmp_path, Ledger(plans=[a_plan(holds=(hold,))], tasks=[a_task("db")]))
+    assert run(world, "report") == 0
+    assert "held back: only 1 GiB is free; make room" in capsys.readouterr().out
+    assert run(world, "status") == 0
+    assert "held back: only 1 GiB is free; make room" in capsys.readouterr().out
+    run(world, "status", "--json")
+    assert [one["reason"] for one in data_of(capsys)["holds"]] == ["disk"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from orchestrator.core.lifecycle import may_exit
-from orchestrator.model.agent import Asked, HandedIn, NoChange
+from orchestrator.model.agent import Asked, HandedIn, NoChange, Progress
 from orchestrator.model.attempt import ExitWhy, FailureKind, RunExit, RunKind
 from orchestrator.model.effect import BuildCandidate, CollectWork, LandCandidate, MakeWorkspace, StartRun
 from orchestrator.model.errors import NothingError, OrchestratorError, RefusedError
@@ -22,6 +23,7 @@ from orchestrator.model.event import (
     Landed,
     LeaseEnded,
     LeaseGranted,
+    ProgressReported,
     PublishBegan,
     Published,
     RunRequested,
@@ -31,7 +33,9 @@ from orchestrator.model.event import (
     TreeRemoved,
 )
 from orchestrator.model.fact import (
+    AgentReported,
     CancelAsked,
+    CandidateLanded,
     EffectFailed,
     PauseAsked,
     PublishAsked,
@@ -40,7 +44,7 @@ from orchestrator.model.fact import (
     StopAsked,
     TargetMoved,
 )
-from orchestrator.model.ids import Commit, PlanId, TaskId, attempt_id
+from orchestrator.model.ids import Commit, PlanId, TaskId, attempt_id, candidate_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet, PublishMode, RetryPolicy
 from orchestrator.model.run import PlanPhase, TaskState
@@ -554,6 +558,18 @@ def test_the_word_of_an_evicted_attempt_changes_nothing() -> None:
     assert world.state == before
 
 
+def test_a_report_that_is_told_twice_is_taken_once() -> None:
+    world = World(a_plan(a_task("one")))
+    world.scripts["one"] = [Script(hangs=True)]
+    world.run()
+    attempt = attempt_id(world.plan.name, TaskId("one"), 1)
+    told = AgentReported(attempt_id=attempt, report=Progress(text="half way"), offset=40)
+    world.give(told)
+    world.give(told)  # a daemon that takes a run up may have read a line that it had not recorded
+    world.give(replace(told, offset=39))
+    assert [event.text for event in world.of(ProgressReported)] == ["half way"]
+
+
 def test_a_hand_off_summary_reaches_the_dependants_briefing() -> None:
     world = World(a_plan(a_task("one")))
     world.scripts["one"] = [Script(reports=(HandedIn(summary="made it"),))]
@@ -739,6 +755,19 @@ def test_a_late_word_on_an_earlier_candidate_does_not_touch_the_one_that_lands()
     assert world.task("one").state is TaskState.GATING
     world.release_held().run()
     assert world.task("one").state is TaskState.LANDED
+
+
+def test_a_landing_that_is_told_again_lands_nothing_else() -> None:
+    world = World(a_plan(a_task("one"), a_task("two")))
+    second = candidate_id(world.plan.name, 2)
+    world.hold = lambda effect: isinstance(effect, LandCandidate) and effect.candidate_id == second
+    world.run()
+    (first,) = world.of(Landed)
+    before = world.state
+    world.give(CandidateLanded(candidate_id=first.candidate_id, commit=first.commit))
+    assert world.state == before
+    assert world.plan_run.candidate is not None
+    assert world.plan_run.candidate.id == second
 
 
 def test_the_tree_of_a_candidate_that_could_not_be_checked_is_removed_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,8 @@ from orchestrator.model.attempt import ExitWhy, RunExit
 from orchestrator.model.errors import OrchestratorError, RefusedError
 from orchestrator.model.event import (
     CandidateMade,
+    CandidateRequested,
+    CheckPassed,
     GatePassed,
     Landed,
     LeaseEnded,
@@ -143,8 +146,12 @@ def test_whatever_happens_the_promises_hold(plan: Plan, data: st.DataObject) -> 
         assert not run.runs
     # what landed is what was tested, on top of what had landed
     tested = {e.commit for e in world.of(GatePassed)}
+    green = Counter(e.candidate_id for e in world.of(CheckPassed))
+    assert all(green[e.candidate_id] == len(plan.checks) for e in world.of(GatePassed))
     tip = None
     for event in world.events:
+        if isinstance(event, CandidateRequested) and tip is not None:
+            assert event.parent == tip
         if isinstance(event, Landed | Synced | Undone) and event.commit is not None:
             assert event.commit in tested
             tip = event.commit
