@@ -4,6 +4,8 @@ is its task free for a new token. What cannot be stopped keeps its task, and a p
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orchestrator.core import byhand, lease
 from orchestrator.core.attempts import collect, run_ended, stop_attempt
 from orchestrator.core.draft import Draft, keys_of
@@ -19,7 +21,7 @@ from orchestrator.model.attempt import (
     RunLife,
     RunState,
 )
-from orchestrator.model.effect import KillRun, ProbeRun, ProbeTree
+from orchestrator.model.effect import KillRun, ProbeRun, ProbeTree, WakeAt
 from orchestrator.model.errors import RefusedError
 from orchestrator.model.event import (
     AttemptStopping,
@@ -44,6 +46,8 @@ from orchestrator.model.ids import AttemptId, RunId
 from orchestrator.model.item import Item
 from orchestrator.model.lease import Lease, LeaseState
 from orchestrator.model.run import PlanRun
+
+CHECK_LOOK = timedelta(minutes=5)  #: between two looks at a check that is past its time limit and shows life
 
 
 def beaten(draft: Draft, fact: AttemptBeat) -> None:
@@ -101,6 +105,9 @@ def probed(draft: Draft, fact: RunProbed) -> None:
     run = plan.runs.get(fact.run_id) if plan else None
     attempt = plan.attempts.get(AttemptId(run.owner)) if plan and run else None
     held = lease.lease_of(attempt, plan) if plan and attempt else None
+    if plan is not None and run is not None and _is_at_gate(plan, run):
+        _check_probed(draft, run, fact.life)
+        return
     if plan is None or attempt is None or held is None or held.token != fact.token:
         return
     if held.state is not LeaseState.SUSPECT:
@@ -114,10 +121,28 @@ def probed(draft: Draft, fact: RunProbed) -> None:
 
 
 def stop_due(draft: Draft, fact: StopDue) -> None:
-    """A run that was asked to stop, and has had its grace, is killed."""
+    """A run that was asked to stop, and has had its grace, is killed. A check that is wanted is looked at first."""
     plan = draft.plan_of(fact.run_id)
-    if plan is not None and fact.run_id in plan.runs:
+    run = plan.runs.get(fact.run_id) if plan else None
+    if plan is None or run is None:
+        return
+    if _is_at_gate(plan, run):
+        draft.ask(ProbeRun(run_id=run.id, token=0, asked=draft.state.seq))
+    else:
         draft.ask(KillRun(run_id=fact.run_id, asked=draft.state.seq))
+
+
+def _is_at_gate(plan: PlanRun, run: Run) -> bool:
+    """Whether it is a step of the candidate at the gate, which nobody has asked to stop."""
+    return plan.candidate is not None and plan.candidate.id == run.owner
+
+
+def _check_probed(draft: Draft, run: Run, life: RunLife) -> None:
+    """A check has no lease. Past its time limit, one that shows life is left alone: the clock may have jumped."""
+    if life is RunLife.ALIVE:
+        draft.ask(WakeAt(at=draft.now + CHECK_LOOK, fact=StopDue(run_id=run.id)))
+    else:
+        draft.ask(KillRun(run_id=run.id, asked=draft.state.seq))
 
 
 def killed(draft: Draft, fact: RunKilled) -> None:
@@ -129,7 +154,8 @@ def killed(draft: Draft, fact: RunKilled) -> None:
     attempt = plan.attempts.get(AttemptId(run.owner))
     if not fact.left and not fact.detail:
         detail = "its supervisor did not end it, so its processes were killed"
-        ended(draft, plan, run, RunExit(why=ExitWhy.STOPPED, detail=detail), "")
+        why = ExitWhy.LOST if _is_at_gate(plan, run) else ExitWhy.STOPPED  # a check that is lost runs again
+        ended(draft, plan, run, RunExit(why=why, detail=detail), "")
         return
     if attempt is not None and lease.lease_of(attempt, plan) is not None:
         draft.record(LeaseStuck(**keys_of(plan, attempt), processes=fact.left))

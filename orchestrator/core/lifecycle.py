@@ -28,7 +28,7 @@ from orchestrator.core import (
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.guards import in_safe_mode
 from orchestrator.core.schedule import next_start
-from orchestrator.core.steps import stop_run
+from orchestrator.core.steps import look_after, stop_run
 from orchestrator.model.attempt import Attempt, AttemptState, RunState
 from orchestrator.model.effect import ReleaseRun
 from orchestrator.model.event import (
@@ -293,6 +293,8 @@ def _run_ready(draft: Draft, fact: RunReady) -> None:
     draft.record(RunRecorded(plan_id=plan.id, run_id=run.id, supervisor=fact.supervisor))
     if _is_wanted(plan, run.owner):
         draft.ask(ReleaseRun(run_id=run.id, try_number=run.try_number))
+        if plan.candidate is not None and plan.candidate.id == run.owner:
+            look_after(draft, plan, plan.candidate, run)
     else:
         stop_run(draft, plan, run)  # it was asked to stop while its supervisor came up
 

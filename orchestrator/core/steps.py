@@ -14,6 +14,7 @@ from orchestrator.model.plan import Check
 from orchestrator.model.run import Candidate, PlanRun
 
 AGENT = "agent"
+LONGEST_PREPARE = timedelta(minutes=30)  #: of one prepare step
 STOP_PATIENCE = timedelta(seconds=30)  #: beyond the grace, before a supervisor that was asked to stop is not believed
 
 
@@ -63,6 +64,14 @@ def request_run(
     run = run_id(owner, name if kind is RunKind.AGENT or try_number == 1 else f"{name}.try-{try_number}")
     draft.record(RunRequested(plan_id=plan.id, run_id=run, owner=owner, kind=kind, name=name, try_number=try_number))
     draft.ask(StartRun(run_id=run, try_number=try_number))
+
+
+def look_after(draft: Draft, plan: PlanRun, candidate: Candidate, run: Run) -> None:
+    """Have a check looked at when it should be over: it has no lease that expires when its supervisor falls silent."""
+    check = checks_of(plan, candidate).get(run.name)
+    length = check.timeout if check is not None else LONGEST_PREPARE
+    due = draft.now + length + plan.plan.execution.grace + STOP_PATIENCE
+    draft.ask(WakeAt(at=due, fact=StopDue(run_id=run.id)))
 
 
 def stop_run(draft: Draft, plan: PlanRun, run: Run) -> None:

@@ -87,6 +87,8 @@ LOOK_S = 1.0  #: how often somebody who waits looks whether that is still wanted
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
 LOOK_PAUSE_S = 10.0  #: before a holder that could not be looked at is looked at again
 SHOW_PAUSE_S = 0.5
+REPEATED = LandCandidate | ReleaseRun | SendAnswer
+TRIES = 30  #: of what must be done and is harmless to repeat, before a person is asked
 
 
 class Performer:
@@ -116,6 +118,7 @@ class Performer:
 
     async def perform(self, effect: Effect) -> Fact:
         """Do it, and say what came of it. Raises nothing but errors of our own."""
+        tries = 1
         while True:
             try:
                 await self._wait_for_room(effect)
@@ -130,6 +133,11 @@ class Performer:
                     log.error("machine.exhausted", effect=effect.key, error=str(error))
                     await self._pressed(HoldReason.PROCESSES, f"the machine refused another process: {_said(error)}")
                     await self._pause(effect, EXHAUSTED_PAUSE_S)
+                elif isinstance(effect, REPEATED) and tries < TRIES and not is_fault(error):
+                    # it may have been done all the same, doing it again is harmless, and without it something stands
+                    log.warning("effect.unknown", effect=effect.key, error=str(error))
+                    tries += 1
+                    await anyio.sleep(LOOK_PAUSE_S)
                 elif isinstance(effect, ProbeRun | ProbeTree) and not is_fault(error):
                     # a look that fails says nothing against the holder
                     log.warning("holder.not_seen", effect=effect.key, error=str(error))
@@ -179,8 +187,8 @@ class Performer:
                 await anyio.sleep(SHOW_PAUSE_S)  # if it lands meanwhile, that takes it along
             try:
                 await self._repository.show_kept()
-            except OrchestratorError as error:
-                log.warning("effect.refused", effect=effect.key, error=str(error))
+            except (OSError, OrchestratorError) as error:  # nobody waits for it, so it must not take the daemon along
+                log.warning("effect.refused", effect=effect.key, error=f"{type(error).__name__}: {error}")
 
     async def _do(self, effect: Effect) -> Fact:
         match effect:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 
 from orchestrator.core.briefing import briefing_for
-from orchestrator.core.steps import checks_of
+from orchestrator.core.steps import LONGEST_PREPARE, checks_of
 from orchestrator.model.agent import AgentPaths
 from orchestrator.model.attempt import Attempt, Run, RunKind
 from orchestrator.model.errors import RefusedError
@@ -16,8 +15,6 @@ from orchestrator.model.place import Place
 from orchestrator.model.run import PlanRun
 from orchestrator.ports import Adapter, RunSpec, Surroundings
 from orchestrator.wire import dump
-
-PREPARE_TIMEOUT = timedelta(minutes=30)  #: of one prepare step
 
 
 class Specs:
@@ -43,7 +40,7 @@ class Specs:
                 raise RefusedError("this check is no longer wanted", why=f"candidate {run.owner} is not at the gate")
             cwd = candidate.path
         if run.kind is RunKind.PREPARE:
-            argv, timeout = plan.plan.prepare.run[int(run.name.rsplit("-", 1)[1]) - 1], PREPARE_TIMEOUT
+            argv, timeout = plan.plan.prepare.run[int(run.name.rsplit("-", 1)[1]) - 1], LONGEST_PREPARE
         else:
             assert candidate is not None
             check = checks_of(plan, candidate)[run.name]

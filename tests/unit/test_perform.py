@@ -12,9 +12,9 @@ import pytest
 
 from orchestrator.engine import perform
 from orchestrator.engine.perform import Performer
-from orchestrator.model.effect import CollectWork, Effect
+from orchestrator.model.effect import CollectWork, Effect, LandCandidate
 from orchestrator.model.errors import RepositoryError
-from orchestrator.model.fact import WorkCollected
+from orchestrator.model.fact import CandidateLanded, LandingRefused, WorkCollected
 from orchestrator.model.place import Place
 from orchestrator.ports import Collected
 from tests.fakes.world import World, a_plan, a_task
@@ -79,3 +79,46 @@ def test_a_full_disk_is_waited_for_and_not_held_against_the_work(
 def test_any_other_trouble_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     trouble = RepositoryError("git failed", why="bad object", fix="")
     assert "bad object" in brought_home(monkeypatch, [trouble, collected()]).error
+
+
+class Lander:
+    """Moves the branch, and cannot tell."""
+
+    def __init__(self, troubles: int) -> None:
+        self.calls = 0
+        self._troubles = troubles
+
+    async def land(self, *_: object) -> None:
+        self.calls += 1
+        if self.calls <= self._troubles:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(
+    ("troubles", "fact"),
+    [
+        pytest.param(3, CandidateLanded, id="it is tried until it is known"),
+        pytest.param(10**6, LandingRefused, id="not for ever"),
+    ],
+)
+def test_a_landing_whose_outcome_is_unknown_is_not_taken_for_refused(
+    monkeypatch: pytest.MonkeyPatch, troubles: int, fact: type
+) -> None:
+    monkeypatch.setattr(perform, "LOOK_PAUSE_S", 0)
+    held: list[Effect] = []
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: isinstance(effect, LandCandidate) and not held.append(effect)
+    world.run()
+    nowhere: Any = None
+    home = Path("/nowhere")
+    performer = Performer(
+        place=Place(root=home, common_dir=home, state_dir=home, worktrees=home, socket=home),
+        repository=Lander(troubles),  # type: ignore[arg-type]
+        preparer=nowhere,
+        executor=nowhere,
+        adapters={},
+        surroundings=nowhere,
+        clock=nowhere,
+        state=lambda: world.state,
+    )
+    assert isinstance(anyio.run(performer.perform, held[0]), fact)
