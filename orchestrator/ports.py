@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.model.agent import AgentPaths, AgentReport, Briefing, Launch
-from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, RunId, TaskId
 from orchestrator.model.plan import AgentSpec
 from orchestrator.model.repo import RepoFacts
@@ -230,13 +230,14 @@ class Repository(Protocol):
         target: str,
         start: Commit | None,
         merge: Commit | None,
+        token: int = 0,
     ) -> Workspace:
         """The attempt's own bare repository and its linked worktree.
 
         On branch `refs/heads/agent/<plan>/<task>-<n>`, at `tip`; with `start`, at that commit with `tip` merged in
         and not committed; with `merge`, at `tip` with that commit merged in and not committed (MERGE_HEAD set,
         markers in the files).
-        Something half made by an earlier try is put aside and made again.
+        Something half made by an earlier try, or made under another token, is put aside and made again.
         """
         ...
 
@@ -251,6 +252,7 @@ class Repository(Protocol):
         trailers: Mapping[str, str],
         ignore: Sequence[str],
         keep_only: bool,
+        token: int = 0,
     ) -> Collected:
         """Bring an ended attempt's work home.
 
@@ -258,7 +260,8 @@ class Repository(Protocol):
         private index. HEAD is read as a file; other branches and the stash go to salvage references. The head is
         fetched with fsck and kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git`; `show_kept` or the next
         `mirror` show it in the user's repository.
-        `ignore` are paths that `prepare` put there. With `keep_only`, uncommitted work becomes a salvage reference
+        `ignore` are paths that `prepare` put there. A tree that was made under another token is refused: it is
+        another holder's. With `keep_only`, uncommitted work becomes a salvage reference
         instead.
         """
         ...
@@ -304,6 +307,10 @@ class Repository(Protocol):
         self, plan: PlanId, owner: AttemptId | CandidateId, *, landed: bool, ignore: Sequence[str]
     ) -> tuple[str, ...]:
         """Salvage what is not kept yet, then move the tree to the trash. Returns: the salvage references made."""
+        ...
+
+    async def residents(self, workspace: Workspace) -> tuple[int, ...]:
+        """Processes that work in a tree or have a file of it open; 0 stands for those that cannot be told."""
         ...
 
     async def delete_trash(self, entries: Sequence[str]) -> int:
@@ -367,7 +374,12 @@ class ExitSeen:
     tail: str  #: the last few kB of output
 
 
-RunSignal = ReportSeen | QuietSeen | ExitSeen
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BeatSeen:
+    """The supervisor shows life; at most one every 30 s."""
+
+
+RunSignal = ReportSeen | QuietSeen | BeatSeen | ExitSeen
 
 
 class Executor(Protocol):
@@ -397,6 +409,17 @@ class Executor(Protocol):
 
     async def stop(self, run_id: RunId, run_dir: str) -> None:
         """Ask the supervisor to end the whole tree: TERM, grace, KILL. The end comes as `ExitSeen`."""
+        ...
+
+    async def probe(self, run_id: RunId, run_dir: str) -> RunLife:
+        """Whether a supervisor of ours holds the run's lock, and has shown life lately."""
+        ...
+
+    async def kill(self, run_id: RunId, run_dir: str) -> tuple[int, ...]:
+        """KILL the whole tree without the supervisor's help, the supervisor last.
+
+        Returns: processes that would not die; empty when nothing is left.
+        """
         ...
 
 

@@ -142,7 +142,23 @@ class Action(Message):
     """Anything else that a person asks for."""
 
     verb: Literal[
-        "pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "undo", "stop"
+        "pause",
+        "resume",
+        "cancel",
+        "retry",
+        "answer",
+        "hand_in",
+        "give_back",
+        "prune",
+        "publish",
+        "undo",
+        "stop",
+        "claim",
+        "renew",
+        "heartbeat",
+        "release",
+        "finish",
+        "evict",
     ]
     by: str
     plan: str | None = None  #: None: the one that is worked on
@@ -156,6 +172,11 @@ class Action(Message):
     keep: bool = False
     owners: list[str] = Field(default_factory=list)
     trash: list[str] = Field(default_factory=list)
+    holder: str = ""  #: who claims
+    token: int | None = None  #: under which a holder speaks
+    ttl_s: float | None = Field(default=None, ge=0)  #: None: as the settings say; 0: indefinite
+    review_s: float | None = Field(default=None, gt=0)
+    no_change: str | None = None  #: why nothing had to be changed
 
 
 class Accepted(Message):

@@ -170,6 +170,7 @@ async def _live(
             boot_id=this_process().boot_id,
             version=__version__,
             limits=settings.as_limits(),
+            terms=settings.as_terms(),
             quiet=settings.attention.quiet,
         )
         first = await confirmed(place, submit, repository) if submit is not None else None

@@ -37,7 +37,7 @@ from orchestrator.backends.runfolder import (
     waits_for_a_person,
     write_file,
 )
-from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit
+from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit, RunLife
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.ids import RunId
 from orchestrator.ports import ExitSeen, QuietSeen, RunSignal, RunSpec
@@ -155,6 +155,19 @@ class LocalExecutor:
         if waiting is not None:
             waiting.forget()
         await to_thread.run_sync(ask_to_stop, Path(run_dir), limiter=self._limiter)
+
+    async def probe(self, run_id: RunId, run_dir: str) -> RunLife:
+        """Whether a supervisor of ours holds the run's lock."""
+        alive = await to_thread.run_sync(live_supervisor, Path(run_dir), limiter=self._limiter)
+        if alive is not None:
+            return RunLife.ALIVE
+        held = await to_thread.run_sync(is_locked, Path(run_dir) / "lock", limiter=self._limiter)
+        return RunLife.SILENT if held else RunLife.GONE
+
+    async def kill(self, run_id: RunId, run_dir: str) -> tuple[int, ...]:
+        """KILL what is left of the tree."""
+        await to_thread.run_sync(end_survivors, Path(run_dir), limiter=self._limiter)
+        return ()
 
 
 def _is_to_be_made(run_dir: Path) -> bool:

@@ -10,9 +10,10 @@ from orchestrator.core.steps import AGENT
 from orchestrator.model.attempt import Attempt, AttemptState
 from orchestrator.model.ids import TaskId, attempt_id, run_id
 from orchestrator.model.item import ItemKind
+from orchestrator.model.lease import Lease
 from orchestrator.model.plan import FileSet
 from orchestrator.model.run import PLAN_OVER, STATE_LANES, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
-from orchestrator.model.view import AttemptView, PlanView, TaskView
+from orchestrator.model.view import AttemptView, LeaseView, PlanView, TaskView
 
 
 def lane_of(run: PlanRun, task: TaskRun) -> Lane:
@@ -177,6 +178,22 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
         overdue_at=task.overdue_at,
         undo=undo_words(run, task),
         merges=task.merges,
+        lease=lease_view(run, lease) if lease else None,
+    )
+
+
+def lease_view(run: PlanRun, lease: Lease) -> LeaseView:
+    return LeaseView(
+        holder=lease.holder or run.attempts[lease.attempt_id].agent,
+        token=lease.token,
+        attempt=lease.attempt_id,
+        state=lease.state.value,
+        granted_at=lease.granted_at,
+        expires_at=lease.expires_at,
+        heartbeat_at=lease.heartbeat_at,
+        reason=lease.reason,
+        review_by=lease.review_by,
+        by_hand=run.attempts[lease.attempt_id].held,
     )
 
 
@@ -230,5 +247,6 @@ def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, s
     moved = bool(changed) or before.leases is not after.leases or before.candidate is not after.candidate
     waiting = {t for t, run in after.tasks.items() if run.state in waits or run.undo} if moved else set()
     stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
-    touched = changed | owners | items | waiting | stranded
+    held = {t for t, lease in after.leases.items() if before.leases.get(t) is not lease}
+    touched = changed | owners | items | waiting | stranded | held
     yield from (t for t in after.tasks if t in touched)

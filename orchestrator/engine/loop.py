@@ -23,11 +23,11 @@ from orchestrator.model.attempt import Run, RunKind, RunState
 from orchestrator.model.effect import Effect, WakeAt
 from orchestrator.model.errors import FencedError, OrchestratorError, SupersededError, UnsettledError
 from orchestrator.model.event import Event, wire_name
-from orchestrator.model.fact import AgentReported, AttemptQuiet, Done, Fact, RowsDiffered, RunEnded
+from orchestrator.model.fact import AgentReported, AttemptBeat, AttemptQuiet, Done, Fact, RowsDiffered, RunEnded
 from orchestrator.model.ids import AttemptId
 from orchestrator.model.place import Place
 from orchestrator.model.run import State
-from orchestrator.ports import Batch, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Row, Store
+from orchestrator.ports import Batch, BeatSeen, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Row, Store
 
 log = structlog.get_logger(__name__)
 
@@ -328,6 +328,9 @@ class Loop:
                                 await self._deliver(
                                     AgentReported(attempt_id=attempt, report=seen.report, offset=seen.offset), None
                                 )
+                        case BeatSeen():
+                            if run.kind is not RunKind.CHECK:
+                                await self._deliver(AttemptBeat(attempt_id=attempt), None)
                         case QuietSeen():
                             if run.kind is not RunKind.CHECK:
                                 await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=seen.quiet), None)

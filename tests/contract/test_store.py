@@ -476,7 +476,7 @@ async def test_columns_of_an_event_are_not_repeated_in_its_data(store: Store, re
     first, second = reader.events()
     assert (first.seq, first.at, first.type) == (1, NOW, "lease_granted")
     assert (first.plan, first.task, first.attempt, first.token) == ("p", "t", "p/t-1", 7)
-    assert list(first.data) == ["expires_at"]
+    assert list(first.data) == ["holder", "expires_at", "reason", "review_by", "beats"]
     assert (second.plan, second.task, second.attempt, second.token) == ("p", None, None, None)
     assert second.data == {"item_id": "i1", "choice": "retry", "text": "", "by": "a person"}
     assert [event for _, _, event in await store.events()] == [granted, about_the_plan]
