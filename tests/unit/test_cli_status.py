@@ -486,3 +486,14 @@ def test_report_says_where_work_is_kept_that_did_not_land(tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert "refs/orchestrator/auth/api-1" in out
     assert "/trees/auth/api-1" in out
+
+
+def test_a_ledger_of_a_newer_version_is_shown_and_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = a_busy_ledger()
+    ledger.newer = "it is of version 9, and this program knows up to 2"
+    assert run(World(tmp_path, ledger), "status") == 0
+    shown = capsys.readouterr()
+    assert "a newer version of orchestrator keeps this ledger (it is of version 9" in shown.err
+    assert "api" in shown.out
