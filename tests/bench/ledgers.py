@@ -74,7 +74,7 @@ def restart(folder: Path, rounds: int) -> list[Figure]:
     began = time.perf_counter()
     events = anyio.run(write, state / "ledger.sqlite")
     wrote = events / (time.perf_counter() - began)
-    path, digest = desk.plan("live", LIVE, LIVE, sleep=60 + 30 * rounds)
+    path, digest = desk.plan("live", LIVE, LIVE, sleep=900)
     desk.type("start", path, "--confirm", digest, "--detach")
     while desk.data("status")["counts"]["doing"] < LIVE or len(_agents(desk)) < LIVE:
         time.sleep(0.5)

@@ -34,7 +34,8 @@ class Watched(World):
 def a_busy_plan() -> Plan:
     tasks = [a_task(f"t{number}", depends_on=(TaskId(f"t{number - 3}"),) if number > 2 else ()) for number in range(9)]
     shared = [a_task(name, files=("src/shared/**",)) for name in ("u", "v")]
-    return a_plan(*tasks, *shared, parallel=2)
+    placed = [a_task(f"w{number}", uses=("db",)) for number in range(4)]
+    return a_plan(*tasks, *shared, *placed, parallel=3, resources={"db": 2})
 
 
 SCRIPTS = {
@@ -58,7 +59,23 @@ def test_rows_kept_one_by_one_are_those_of_the_whole_state(scripts: dict[str, li
         world.give(RetryAsked(task_id=TaskId(name), by="me"))
         world.run()
     world.run()
-    assert len(world.rows) > 11
+    assert len(world.rows) > 15
+
+
+def test_a_large_plan_is_not_looked_through_for_every_step() -> None:
+    world = World(a_plan(*(a_task(f"t{number}") for number in range(300)), parallel=4))
+    looked = 0
+    give = world.give
+
+    def counted(fact: Fact, chance: float = 0.5) -> None:
+        nonlocal looked
+        before = world.state
+        give(fact, chance)
+        looked += sum(row.table == "task" for row in changed_rows(before, world.state))
+
+    world.give = counted  # type: ignore[method-assign]
+    world.run()
+    assert looked < 300 * 200, f"{looked} rows for {len(world.events)} events"
 
 
 def test_a_task_that_is_cancelled_changes_the_rows_of_what_waits_for_it() -> None:
