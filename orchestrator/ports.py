@@ -355,6 +355,7 @@ class RunSpec:
     output_limit_bytes: int
     secrets: tuple[str, ...] = ()  #: literal values that are masked in `output`
     files: Mapping[str, str] = field(default_factory=dict)  #: name -> text, in the run folder before the start
+    token: int = 0  #: of the lease; reports that name another one are not of this run. 0: it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,14 +372,14 @@ class QuietSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExitSeen:
-    exit: RunExit
-    tail: str  #: the last few kB of output
+class BeatSeen:
+    """The supervisor shows life; at most one every 30 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BeatSeen:
-    """The supervisor shows life; at most one every 30 s."""
+class ExitSeen:
+    exit: RunExit
+    tail: str  #: the last few kB of output
 
 
 RunSignal = ReportSeen | QuietSeen | BeatSeen | ExitSeen
@@ -402,7 +403,23 @@ class Executor(Protocol):
     def signals(
         self, run_id: RunId, run_dir: str, *, reports_from: int, quiet_after_s: float
     ) -> AsyncIterator[RunSignal]:
-        """Reports, quiet spells and the end of a run, from any daemon that ever watches it; ends after `ExitSeen`."""
+        """Reports, quiet spells, beats and the end of a run, from any daemon that ever watches it.
+
+        Ends after `ExitSeen`.
+        """
+        ...
+
+    async def probe(self, run_id: RunId, run_dir: str) -> RunLife:
+        """Whether the run's supervisor lives and works; waits for the next beat before it calls one silent."""
+        ...
+
+    async def kill(self, run_id: RunId, run_dir: str) -> tuple[int, ...]:
+        """KILL the whole tree without the supervisor's help, the supervisor last.
+
+        Returns: what would not die; the supervisor then lives on, because it alone knows when that ends. Empty:
+        nothing of the run is left, and its lock is free.
+        Raises: OrchestratorError when it cannot be told whether anything is left.
+        """
         ...
 
     async def send(self, run_id: RunId, run_dir: str, answer: Mapping[str, Any]) -> None:
@@ -411,17 +428,6 @@ class Executor(Protocol):
 
     async def stop(self, run_id: RunId, run_dir: str) -> None:
         """Ask the supervisor to end the whole tree: TERM, grace, KILL. The end comes as `ExitSeen`."""
-        ...
-
-    async def probe(self, run_id: RunId, run_dir: str) -> RunLife:
-        """Whether a supervisor of ours holds the run's lock, and has shown life lately."""
-        ...
-
-    async def kill(self, run_id: RunId, run_dir: str) -> tuple[int, ...]:
-        """KILL the whole tree without the supervisor's help, the supervisor last.
-
-        Returns: processes that would not die; empty when nothing is left.
-        """
         ...
 
 

@@ -104,6 +104,8 @@ def workspace_ready(draft: Draft, fact: WorkspaceReady) -> None:
     if (found := live_attempt(draft, fact)) is None:
         return
     plan, attempt = found
+    if attempt.workspace is not None:
+        return  # told once more
     draft.record(WorkspaceMade(**keys_of(plan, attempt), workspace=fact.workspace, base=fact.base))
     if attempt.state is AttemptState.STOPPING:
         _collect(draft, draft.plan(plan.id), attempt, keep_only=True)

@@ -246,7 +246,9 @@ class WakeAt:
             case RetryDue():
                 return f"{self.fact.plan_id}/{self.fact.task_id}/retry/{self.at.isoformat()}"
             case LaneLong():
-                return f"{self.fact.plan_id}/{self.fact.task_id}/{self.fact.lane}/{self.at.isoformat()}"
+                # time that does not count moves what is due: two stays can be too long at the same moment
+                stay = f"{self.fact.lane}/{self.fact.since.isoformat()}"
+                return f"{self.fact.plan_id}/{self.fact.task_id}/{stay}/{self.at.isoformat()}"
             case LeaseDue():
                 return f"{self.fact.plan_id}/{self.fact.task_id}/lease-{self.fact.token}/{self.at.isoformat()}"
             case StopDue():
