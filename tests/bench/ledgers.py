@@ -82,9 +82,9 @@ def restart(folder: Path, rounds: int) -> list[Figure]:
     for _ in range(rounds):
         os.kill(desk.daemon(), signal.SIGKILL)
         (state / "ledger.state").unlink(missing_ok=True)
-        folded.append(_until_it_answers(desk))
+        folded.append(_until_it_answers(desk, "pause"))
         desk.type("stop", "--detach")
-        kept.append(_until_it_answers(desk))
+        kept.append(_until_it_answers(desk, "resume"))
     assert desk.data("status")["counts"]["doing"] == LIVE, "all of them were taken up"
     desk.leave()
     what = f"restart with {events} events and {LIVE} agents at work"
@@ -99,7 +99,7 @@ def _agents(desk: Desk) -> list[Path]:
     return [file for file in desk.log.iterdir() if file.name.startswith("live-")]
 
 
-def _until_it_answers(desk: Desk) -> float:
+def _until_it_answers(desk: Desk, verb: str) -> float:
     began = time.perf_counter()
     subprocess.Popen(
         [sys.executable, "-m", "orchestrator.app", str(desk.repo)],
@@ -109,7 +109,7 @@ def _until_it_answers(desk: Desk) -> float:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    asked = [str(Path(sys.executable).with_name("orchestrator")), "pause", "--plan", "live"]
+    asked = [str(Path(sys.executable).with_name("orchestrator")), verb]
     while subprocess.run(asked, cwd=desk.repo, env=desk.environ, capture_output=True).returncode != 0:
         time.sleep(0.05)
     return time.perf_counter() - began
