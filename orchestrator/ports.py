@@ -124,6 +124,8 @@ class Store(Protocol):
 class LedgerReader(Protocol):
     """The ledger for those who only look; works with and without a daemon, and never writes."""
 
+    newer: str | None  #: why what is shown may not be all: a newer program keeps this ledger; None: it does not
+
     def rows(self, table: str, *, plan: str | None = None) -> list[dict[str, Any]]:
         """The `data` of every row of a projection, in insertion order."""
         ...

@@ -150,6 +150,8 @@ class MemoryStore:
 class MemoryReader:
     """The reading side."""
 
+    newer: str | None = None
+
     def __init__(self, ledger: MemoryLedger) -> None:
         self._ledger = ledger
 

@@ -180,6 +180,8 @@ class Session:
         """Raises: NothingError when nothing was ever started here."""
         reader = self.world().open_ledger(self.place())
         self.opened.append(reader)
+        if reader.newer is not None and len(self.opened) == 1:
+            self.say(f"a newer version of orchestrator keeps this ledger ({reader.newer}): not all is shown", talk=True)
         return reader
 
     def close(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 from orchestrator.core.guards import FIXES, gate_hold, holds_on, words_of
 from orchestrator.core.publish import is_blocked
-from orchestrator.core.schedule import is_dead_end, waits_for
+from orchestrator.core.schedule import busy_agents, holders_of, is_dead_end, limits_of, waits_for
 from orchestrator.core.steps import AGENT
 from orchestrator.model.attempt import Attempt, AttemptState
 from orchestrator.model.ids import TaskId, attempt_id, run_id
@@ -255,6 +256,54 @@ def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, s
     moved = moved or state_before.holds is not state.holds
     waiting = {t for t, run in after.tasks.items() if run.state in waits or run.undo} if moved else set()
     stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
+    if moved and _common(state_before, before) == _common(state, after):
+        # in a large plan that is nearly always so, and then only those near to what moved can wait for another thing
+        near = _near(before, after, changed)
+        ahead = _line(before)
+        still = {TaskState.PENDING, TaskState.QUEUED} if _line(after)[: len(ahead)] == ahead else {TaskState.PENDING}
+        waiting = {t for t in waiting if t in near or after.tasks[t].state not in still}
+        stranded &= near
     held = {t for t, lease in after.leases.items() if before.leases.get(t) is not lease}
     touched = changed | owners | items | waiting | stranded | held
     yield from (t for t in after.tasks if t in touched)
+
+
+#: Of the state, what no task's waiting depends on, or what is looked at by task.
+_BY_TASK = frozenset({"seq", "plans", "items", "token", "item_count"})
+
+
+def _common(state: State, run: PlanRun) -> tuple[object, ...]:
+    """What any waiting task may wait for, whichever it is: room, agents, places in shared things, the daemon."""
+    busy = busy_agents(run)
+    full = busy.total() if busy.total() >= run.plan.parallel else None
+    at_limit = tuple((a.name, busy[a.name]) for a in run.plan.agents if busy[a.name] >= a.count and full is None)
+    places = tuple((name, holders_of(run, name)) for name in limits_of(run))
+    rest = tuple(getattr(state, field.name) for field in fields(state) if field.name not in _BY_TASK)
+    return (run.tip is None, full, at_limit, places, tuple(run.tasks), rest)
+
+
+def _line(run: PlanRun) -> tuple[TaskId | None, ...]:
+    """Who is at the gate, and who waits for it."""
+    return run.candidate.task_id if run.candidate else None, *(task.task.id for task in run.queue())
+
+
+def _near(before: PlanRun, after: PlanRun, changed: set[TaskId]) -> set[TaskId]:
+    """Tasks whose dependencies or rivals are now seen in another way."""
+
+    def seen(task: TaskRun) -> tuple[object, ...]:
+        return task.state, task.undo, task.holds
+
+    moved = {t for t in changed if seen(before.tasks[t]) != seen(after.tasks[t])}
+    if not moved:
+        return moved
+    dependents: dict[TaskId, list[TaskId]] = {}
+    for task_id, task in after.tasks.items():
+        for dependency in task.task.depends_on:
+            dependents.setdefault(dependency, []).append(task_id)
+    near, todo = set(moved), list(moved)
+    while todo:
+        found = [t for t in dependents.get(todo.pop(), ()) if t not in near]
+        near.update(found)
+        todo += found
+    # a rival holds its files or not, depending on its own dependencies
+    return near.union(*(after.rivals.get(t, frozenset()) for t in near))

@@ -20,13 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench import faces, runs  # noqa: E402
+from tests.bench import faces, ledgers, runs  # noqa: E402
 from tests.bench.figure import Figure, table  # noqa: E402
 
 PARTS: dict[str, Callable[[Path, int], list[Figure]]] = {
     "runs": runs.against_by_hand,
     "parallel": runs.against_the_ideal,
     "claim": runs.claim_to_process,
+    "restart": ledgers.restart,
     "start-up": faces.start_up,
     "check": faces.plan_checks,
     "idle": faces.idle_daemon,

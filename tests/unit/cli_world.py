@@ -155,6 +155,8 @@ def an_event(seq: int, kind: str, task: str | None = None, **data: Any) -> Store
 class Ledger:
     """A ledger in lists."""
 
+    newer: str | None = None
+
     def __init__(self, *, plans: Any = (), tasks: Any = (), items: Any = (), events: Any = ()) -> None:
         self.plans, self.tasks, self.items = list(plans), list(tasks), list(items)
         self.stored: list[Stored] = list(events)

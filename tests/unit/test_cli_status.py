@@ -498,3 +498,14 @@ def test_what_holds_new_work_back_is_shown_with_what_to_do(tmp_path: Path, capsy
     assert "held back: only 1 GiB is free; make room" in capsys.readouterr().out
     run(world, "status", "--json")
     assert [one["reason"] for one in data_of(capsys)["holds"]] == ["disk"]
+
+
+def test_a_ledger_of_a_newer_version_is_shown_and_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = a_busy_ledger()
+    ledger.newer = "it is of version 9, and this program knows up to 2"
+    assert run(World(tmp_path, ledger), "status") == 0
+    shown = capsys.readouterr()
+    assert "a newer version of orchestrator keeps this ledger (it is of version 9" in shown.err
+    assert "api" in shown.out
