@@ -78,8 +78,12 @@ def delete(place: Place, wanted: Sequence[str]) -> int:
     for entry in wanted:
         for folder in parts(place, entry):
             size = size_of(folder)
-            open_up(folder)
-            shutil.rmtree(folder)
+            while folder.is_dir():
+                try:
+                    open_up(folder)
+                    shutil.rmtree(folder)
+                except FileNotFoundError:
+                    continue  # a second prune deletes the same at the same time
             freed += size
             for above in tuple(folder.parents)[: entry.count("/")]:
                 try:

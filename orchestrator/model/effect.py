@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 
 from orchestrator.model.fact import LaneLong, RetryDue
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
@@ -178,7 +179,8 @@ class DeleteTrash:
 
     @property
     def key(self) -> str:
-        return f"trash/delete-{self.asked}"
+        # asking for it leaves no event, so another deletion may be asked for at the same place of the ledger
+        return f"trash/delete-{self.asked}-{sha256(chr(0).join(self.entries).encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
