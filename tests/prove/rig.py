@@ -48,11 +48,12 @@ HEARD = {
     "os.posix_spawn": "spawn",
     "os.kill": "kill",
 }
-#: Commands of git that change nothing: that they have been is no other point than what comes next.
+#: Commands of git, and calls of ports, that change nothing: a death there is the same as one a little earlier.
 LOOKING = frozenset(
     "cat-file config diff diff-index diff-tree for-each-ref ls-files ls-tree merge-base rev-list rev-parse show-ref "
     "status symbolic-ref var version".split()
 )
+QUESTIONS = frozenset({"facts", "contains", "changed", "events", "to_do", "close"})
 CRASH = 137  #: the exit status of a daemon that the rig ended
 
 
@@ -227,7 +228,7 @@ def _wrap_ports(rigged: _Rigged) -> None:
         module, name = path.split(":")
         kind = getattr(import_module(module), name)
         for method, function in list(vars(kind).items()):
-            if not method.startswith("_") and inspect.iscoroutinefunction(function):
+            if not method.startswith("_") and method not in QUESTIONS and inspect.iscoroutinefunction(function):
                 setattr(kind, method, _around(rigged, port, method, function))
 
 
@@ -253,11 +254,12 @@ def _wrap_git(rigged: _Rigged) -> None:
 
     def around(command: Any) -> Any:
         verb = next((word for word in command.args if not word.startswith("-")), "git")
+        if verb in LOOKING:
+            return execute(command)
         where = where_from(sys._getframe(1)) or "git"
         rigged.point(where, f"git {verb}", may_fail=True)
         answer = execute(command)
-        if verb not in LOOKING:
-            rigged.point(where, f"git {verb}", "after")
+        rigged.point(where, f"git {verb}", "after")
         return answer
 
     repository.execute = around
@@ -265,7 +267,7 @@ def _wrap_git(rigged: _Rigged) -> None:
 
 def _wrap_sqlite(rigged: _Rigged) -> None:
     class Connection(sqlite3.Connection):
-        """Every statement is a point, before and after."""
+        """Every statement that writes is a point."""
 
         def execute(self, sql: str, *rest: Any) -> Any:
             return _stated(rigged, sql, lambda: super(Connection, self).execute(sql, *rest))
@@ -295,7 +297,8 @@ def _stated(rigged: _Rigged, sql: str, do: Callable[[], Any]) -> Any:
     rigged.point(where, statement)
     rigged.sqlite_fault(statement)
     result = do()
-    rigged.point(where, statement, "after")
+    if words[0] in {"COMMIT", "SCRIPT"}:
+        rigged.point(where, statement, "after")
     return result
 
 
@@ -306,7 +309,6 @@ def _wrap_fsync(rigged: _Rigged) -> None:
         where = where_from(sys._getframe(1)) or "somebody"
         rigged.point(where, "fsync", may_fail=True)
         fsync(fd)
-        rigged.point(where, "fsync", "after")
 
     os.fsync = around
 
