@@ -14,8 +14,11 @@ from typing import Any
 
 def imported() -> None:
     """Import what every daemon needs."""
+    import gc
+
     import anyio
     import anyio.to_thread
+    import pydantic.v1
     import uvicorn  # noqa: F401
 
     import orchestrator.app.daemon
@@ -35,6 +38,13 @@ def imported() -> None:
     from tests.prove import rig  # noqa: F401
 
     orchestrator.backends.registry.load_adapters()
+    orchestrator.app.daemon.adapters()
+    for what in ("event", "effect"):
+        for kind in orchestrator.wire._kinds(what).values():  # type: ignore[arg-type]
+            orchestrator.wire._adapter(kind)
+    assert pydantic.v1.BaseModel
+    gc.collect()
+    gc.freeze()  # what is never looked at by the collector is not copied for each child
 
 
 def born(command: dict[str, Any]) -> int:

@@ -65,6 +65,7 @@ class Rig:
     hunt: tuple[int, int] | None = None  #: (n, of): die at the first point of this share that is not in `spared`
     spared: tuple[str, ...] = ()  #: points that were hit before
     only: tuple[str, ...] | None = None  #: die at these alone
+    skip: int = 0  #: so many times past the points of `only`
     by_signal: bool = False  #: die by SIGKILL
     #: die at the nth event of all, counted from 1
     at_event: int = 0
@@ -82,6 +83,7 @@ class _Rigged:
     seen_fd: int = -1
     events: int = 0
     faults: int = 0
+    passed: int = 0
     met: set[str] = field(default_factory=set)
     busy: threading.local = field(default_factory=threading.local)
 
@@ -124,10 +126,11 @@ class _Rigged:
         if rig.at_event:
             return self.events == rig.at_event
         if rig.only is not None:
-            return name in rig.only and name not in rig.spared
+            self.passed += name in rig.only
+            return name in rig.only and self.passed > rig.skip
         if rig.hunt is not None:
             share, of = rig.hunt
-            return zlib.crc32(name.encode()) % of == share and name not in rig.spared
+            return share_of(name, of) == share and name not in rig.spared
         return False
 
     def _is_to_fail(self, event: str) -> bool:
@@ -311,6 +314,11 @@ def _wrap_fsync(rigged: _Rigged) -> None:
         fsync(fd)
 
     os.fsync = around
+
+
+def share_of(point: str, of: int) -> int:
+    """In which of several shares of all points one is, always the same."""
+    return zlib.crc32(point.encode()) % of
 
 
 def some_moment(chance: random.Random, longest: float) -> float:
