@@ -114,8 +114,9 @@ class _Rigged:
     def sqlite_fault(self, statement: str) -> None:
         if self.rig.fault.startswith("SQLITE_") and self._is_to_fail(statement):
             self._tell(f"?{statement}")
-            text, kind = SQLITE_FAULTS[self.rig.fault]
-            raise kind(text)
+            error = sqlite3.OperationalError(SQLITE_FAULTS[self.rig.fault])
+            error.sqlite_errorname = self.rig.fault
+            raise error
 
     def _tell(self, line: str) -> None:
         if self.seen_fd >= 0:
@@ -143,11 +144,11 @@ class _Rigged:
         return rig.fault_at <= self.faults < rig.fault_at + rig.fault_times
 
 
-#: name -> what Python raises for it
-SQLITE_FAULTS: dict[str, tuple[str, type[sqlite3.Error]]] = {
-    "SQLITE_FULL": ("database or disk is full", sqlite3.OperationalError),
-    "SQLITE_IOERR": ("disk I/O error", sqlite3.OperationalError),
-    "SQLITE_BUSY": ("database is locked", sqlite3.OperationalError),
+#: name -> what SQLite says
+SQLITE_FAULTS = {
+    "SQLITE_FULL": "database or disk is full",
+    "SQLITE_IOERR_FSYNC": "disk I/O error",
+    "SQLITE_BUSY": "database is locked",
 }
 
 

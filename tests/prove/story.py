@@ -25,33 +25,38 @@ i=0; while [ $i -lt {LINES} ]; do echo "line $i"; i=$((i+1)); done
 echo once >> "$ORCHESTRATOR_TASK.txt"
 [ "$ORCHESTRATOR_TASK" != commits ] || {{ git add -A && git commit -qm work; }}
 """
+#: Changes what a person changes meanwhile; sent back, it keeps both sides.
+MEETER = """\
+while [ ! -e "$HOME/go" ]; do sleep 0.02; done
+if grep -q '^<<<<<<<' shared.lst; then printf 'a person\\nthe agent\\n' > shared.lst
+else echo the agent > shared.lst; fi
+"""
 WHOLE = "test -f .env && ! cat plain.txt commits.txt again.txt last.txt 2>/dev/null | grep -v '^once$'"
 PLAN = {
-    "parallel": 4,
+    "parallel": 6,
     "prepare": {"copy": [".env"]},
     "keep": ["cache/"],
     "checks": [{"name": "whole", "run": ["sh", "-c", WHOLE]}],
-    "agents": {"worker": {"adapter": "command", "run": ["sh", "-c", WORKER]}},
+    "agents": {
+        "worker": {"adapter": "command", "run": ["sh", "-c", WORKER]},
+        "meeter": {"adapter": "command", "run": ["sh", "-c", MEETER]},
+    },
     "defaults": {"agent": "worker", "retries": 3, "backoff": ["10ms"]},
     "tasks": [
         {"id": "plain", "files": ["plain.txt"], "prompt": "x"},
         {"id": "commits", "files": ["commits.txt"], "depends_on": ["plain"], "prompt": "x"},
         {"id": "again", "files": ["again.txt"], "prompt": "x"},
         {"id": "by-hand", "agent": "human", "files": [], "prompt": "look at it"},
-        {
-            "id": "meets",
-            "agent": "demo",
-            "files": ["shared.lst"],
-            "prompt": '!ask "go?" yes no [attempt 1]\n!write shared.lst the agent [attempt 1]',
-        },
+        {"id": "meets", "agent": "meeter", "files": ["shared.lst"], "prompt": "x"},
+        {"id": "asks", "agent": "demo", "files": ["asks.txt"], "prompt": '!ask "go?" yes no\n!append asks.txt once'},
         {"id": "last", "files": ["last.txt"], "depends_on": ["commits", "again", "by-hand"], "prompt": "x"},
         {"id": "undone", "files": ["undone.txt"], "prompt": "x"},
     ],
 }
-TASKS = ("plain", "commits", "again", "by-hand", "meets", "last", "undone")
+TASKS = ("plain", "commits", "again", "by-hand", "meets", "asks", "last", "undone")
 #: How often each is tried: a crash of the daemon is no failure of an agent.
-ATTEMPTS = {"plain": 1, "commits": 1, "again": 2, "by-hand": 0, "meets": 2, "last": 1, "undone": 1}
-STAYS = {name: "once\n" for name in ("plain.txt", "commits.txt", "again.txt", "last.txt")}
+ATTEMPTS = {"plain": 1, "commits": 1, "again": 2, "by-hand": 0, "meets": 2, "asks": 1, "last": 1, "undone": 1}
+STAYS = {name: "once\n" for name in ("plain.txt", "asks.txt", "commits.txt", "again.txt", "last.txt")}
 
 
 @dataclass
@@ -115,9 +120,12 @@ class Story:
             case "human_task":
                 self.life.ask("answer", item=item, choice="done")
             case "question":
+                if not any(attempt["base"] for attempt in self.life.tasks()["meets"]["history"]):
+                    return  # what is to conflict has not begun
                 if person.git("log", "-1", "--format=%s", "main") != "a person's":
                     person.write("shared.lst", "a person\n")
                     person.git("commit", "--quiet", "-m", "a person's", "--", "shared.lst")
+                (person.home / "go").touch()
                 self.life.ask("answer", item=item, choice="yes")
             case "conflict":
                 self.life.ask("answer", item=item, choice="send_back")
@@ -156,7 +164,8 @@ class Story:
         for name, text in STAYS.items():
             assert (person.repo / name).read_text() == text, f"{name} was done twice, or lost"
         assert not (person.repo / "undone.txt").exists()
-        assert sorted((person.repo / "shared.lst").read_text().splitlines()) == ["a person", "the agent"]
+        shared = sorted((person.repo / "shared.lst").read_text().splitlines())
+        assert shared == ["a person", "the agent"] or (self.may_retry and shared == ["the agent"]), shared
         self._judge_history()
         self._judge_ledger()
         self._judge_references()
@@ -185,7 +194,7 @@ class Story:
         assert sorted(map(str, landed)) == sorted(TASKS), f"landed: {landed}"
         attempts = {name: task["attempts"] for name, task in life.tasks().items() if name in TASKS}
         if self.may_retry:
-            assert all(attempts[name] >= ATTEMPTS[name] for name in ATTEMPTS), attempts
+            assert all(attempts[name] >= ATTEMPTS[name] for name in ATTEMPTS if name != "meets"), attempts
         else:
             assert attempts == ATTEMPTS, attempts
 

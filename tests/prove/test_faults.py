@@ -28,7 +28,7 @@ class Fault:
 
 TABLE = (
     Fault("SQLITE_FULL", "COMMIT", 6, 2),
-    Fault("SQLITE_IOERR", "COMMIT", 8),
+    Fault("SQLITE_IOERR_FSYNC", "COMMIT", 8),
     Fault("SQLITE_FULL", "INSERT", 10),
     Fault("ENOSPC", "open", 30, 3),
     Fault("ENOSPC", "git", 12, 2),
@@ -38,13 +38,13 @@ TABLE = (
     Fault("EMFILE", "git", 20, 3),
 )
 KINDS = (
-    *((error, of) for error in ("SQLITE_FULL", "SQLITE_IOERR") for of in ("COMMIT", "INSERT", "BEGIN", "UPDATE")),
+    *((error, of) for error in ("SQLITE_FULL", "SQLITE_IOERR_FSYNC") for of in ("COMMIT", "INSERT", "BEGIN", "UPDATE")),
     *((error, of) for error in ("EIO", "ENOSPC") for of in ("open", "fsync", "rename", "mkdir", "git", "unlink")),
     *(("EMFILE", of) for of in ("open", "git", "spawn")),
 )
 PROVE_CASES = 100
-#: How a daemon may end by itself then, having said why: 2, an error that names what to mend.
-CLEAR = frozenset({2})
+#: How a daemon may end by itself then, having said what cannot be used and how to mend it.
+CLEAR = frozenset({2, 6})
 
 
 def endure(nursery: Nursery, fault: Fault, repeat: str) -> None:

@@ -15,7 +15,9 @@ from tests.prove.life import Life, Nursery
 from tests.prove.rig import Rig
 
 #: Works until a person lets it end, and does not listen to TERM.
-STUBBORN = """trap '' TERM; echo began; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo once >> one.txt; echo ended"""
+STUBBORN = (
+    """trap '' TERM; echo began; while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo once >> one.txt; echo ended"""
+)
 PLAN = {
     "checks": "none",
     "agents": {"stubborn": {"adapter": "command", "run": ["sh", "-c", STUBBORN]}},

@@ -97,7 +97,9 @@ def test_a_daemon_that_is_refused_changes_no_file(tmp_path: Path, nursery: Nurse
 def test_four_people_type_start_at_once_and_one_daemon_does_the_work_once(tmp_path: Path, nursery: Nursery) -> None:
     life = Life(tmp_path, nursery)
     person = life.person
-    plan = person.plan('checks: none\ntasks: [{id: one, files: [one.txt], agent: demo, prompt: "!append one.txt once"}]')
+    plan = person.plan(
+        'checks: none\ntasks: [{id: one, files: [one.txt], agent: demo, prompt: "!append one.txt once"}]'
+    )
     person.commit("plan")
     digest = life.digest(plan)
     try:
