@@ -16,8 +16,6 @@ def imported() -> None:
     """Import what every daemon needs."""
     import gc
 
-    import anyio
-    import anyio.to_thread
     import pydantic.v1
     import uvicorn  # noqa: F401
 

@@ -56,7 +56,7 @@ PLAN = {
 TASKS = ("plain", "commits", "again", "by-hand", "meets", "asks", "last", "undone")
 #: How often each is tried: a crash of the daemon is no failure of an agent.
 ATTEMPTS = {"plain": 1, "commits": 1, "again": 2, "by-hand": 0, "meets": 2, "asks": 1, "last": 1, "undone": 1}
-STAYS = {name: "once\n" for name in ("plain.txt", "asks.txt", "commits.txt", "again.txt", "last.txt")}
+STAYS = dict.fromkeys(("plain.txt", "asks.txt", "commits.txt", "again.txt", "last.txt"), "once\n")
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""Story after story with daemons killed every now and then: no zombie, no orphan, no descriptor too many, all work there.
+"""Story after story, daemons killed every now and then: no zombie, no orphan, few open files, and all work is there.
 
-One daemon's life is too short here for its memory to be judged by slope; what it holds open is looked at while it lives.
+A daemon's life is too short here for its memory to be judged by slope; what it has open is looked at while it lives.
 """
 
 from __future__ import annotations
