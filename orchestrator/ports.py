@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.model.agent import AgentPaths, AgentReport, Briefing, Launch
-from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, PlanId, RunId, TaskId
 from orchestrator.model.plan import AgentSpec
 from orchestrator.model.repo import RepoFacts
@@ -19,6 +19,7 @@ from orchestrator.model.repo import RepoFacts
 if TYPE_CHECKING:  # many classes, which faces that only look do not need
     from orchestrator.model.effect import Effect
     from orchestrator.model.event import Event
+    from orchestrator.model.run import State
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Store
@@ -63,6 +64,14 @@ class Stored:
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Differences:
+    """Rows that are kept otherwise than they should be, and deletions of those that should not be there."""
+
+    rows: tuple[Row, ...]
+    by_other_code: bool  #: another version of the program wrote them, so they may differ without a fault
+
+
 class Store(Protocol):
     """The ledger, written by exactly one process."""
 
@@ -71,11 +80,37 @@ class Store(Protocol):
 
         An effect whose key is known and done is not asked for again; one whose key is known with another content is
         our bug and raises. Returns: the sequence number of the last event in the ledger.
+
+        Raises:
+            FencedError: an event carries an older token than the newest of its task, or grants one that is not above
+                all that were ever given out; nothing is saved.
+            SupersededError: another daemon has begun (`DaemonBegan`) since this store was opened; nothing is saved.
+            UnsettledError: it is not known whether it was saved; the same batch has to be handed in again.
+            OrchestratorError: nothing is saved.
         """
         ...
 
-    async def events(self) -> list[tuple[int, datetime, Event]]:
-        """Every event, oldest first, with its sequence number and time."""
+    async def events(self, after_seq: int = 0) -> list[tuple[int, datetime, Event]]:
+        """Events after a sequence number, oldest first, each with its number and time."""
+        ...
+
+    async def snapshot(self) -> State | None:
+        """The newest state that was kept, when it is what this program would fold from the events up to `state.seq`.
+
+        None: fold them all.
+        """
+        ...
+
+    async def keep_snapshot(self, state: State) -> None:
+        """Keep the state after event `state.seq`, so that a start need not fold what led to it. Raises: OSError."""
+        ...
+
+    async def highest_token(self) -> int:
+        """The highest token that was ever given out, also before an older ledger was put back in place."""
+        ...
+
+    async def differences(self, rows: Sequence[Row]) -> Differences:
+        """How the projections differ from all rows that there should be."""
         ...
 
     async def to_do(self) -> list[Effect]:
@@ -195,13 +230,14 @@ class Repository(Protocol):
         target: str,
         start: Commit | None,
         merge: Commit | None,
+        token: int = 0,
     ) -> Workspace:
         """The attempt's own bare repository and its linked worktree.
 
         On branch `refs/heads/agent/<plan>/<task>-<n>`, at `tip`; with `start`, at that commit with `tip` merged in
         and not committed; with `merge`, at `tip` with that commit merged in and not committed (MERGE_HEAD set,
         markers in the files).
-        Something half made by an earlier try is put aside and made again.
+        Something half made by an earlier try, or made under another token, is put aside and made again.
         """
         ...
 
@@ -216,6 +252,7 @@ class Repository(Protocol):
         trailers: Mapping[str, str],
         ignore: Sequence[str],
         keep_only: bool,
+        token: int = 0,
     ) -> Collected:
         """Bring an ended attempt's work home.
 
@@ -223,7 +260,8 @@ class Repository(Protocol):
         private index. HEAD is read as a file; other branches and the stash go to salvage references. The head is
         fetched with fsck and kept as `refs/orchestrator/<plan>/<task>-<n>` in `repo.git`; `show_kept` or the next
         `mirror` show it in the user's repository.
-        `ignore` are paths that `prepare` put there. With `keep_only`, uncommitted work becomes a salvage reference
+        `ignore` are paths that `prepare` put there. A tree that was made under another token is refused: it is
+        another holder's. With `keep_only`, uncommitted work becomes a salvage reference
         instead.
         """
         ...
@@ -271,6 +309,10 @@ class Repository(Protocol):
         """Salvage what is not kept yet, then move the tree to the trash. Returns: the salvage references made."""
         ...
 
+    async def residents(self, workspace: Workspace) -> tuple[int, ...]:
+        """Processes that work in a tree or have a file of it open; 0 stands for those that cannot be told."""
+        ...
+
     async def delete_trash(self, entries: Sequence[str]) -> int:
         """Delete these from the trash for good, and `.spare/NAME` from the trees that wait to be used again.
 
@@ -311,6 +353,7 @@ class RunSpec:
     output_limit_bytes: int
     secrets: tuple[str, ...] = ()  #: literal values that are masked in `output`
     files: Mapping[str, str] = field(default_factory=dict)  #: name -> text, in the run folder before the start
+    token: int = 0  #: of the lease; reports that name another one are not of this run. 0: it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,12 +370,17 @@ class QuietSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BeatSeen:
+    """The supervisor shows life; at most one every 30 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExitSeen:
     exit: RunExit
     tail: str  #: the last few kB of output
 
 
-RunSignal = ReportSeen | QuietSeen | ExitSeen
+RunSignal = ReportSeen | QuietSeen | BeatSeen | ExitSeen
 
 
 class Executor(Protocol):
@@ -353,7 +401,23 @@ class Executor(Protocol):
     def signals(
         self, run_id: RunId, run_dir: str, *, reports_from: int, quiet_after_s: float
     ) -> AsyncIterator[RunSignal]:
-        """Reports, quiet spells and the end of a run, from any daemon that ever watches it; ends after `ExitSeen`."""
+        """Reports, quiet spells, beats and the end of a run, from any daemon that ever watches it.
+
+        Ends after `ExitSeen`.
+        """
+        ...
+
+    async def probe(self, run_id: RunId, run_dir: str) -> RunLife:
+        """Whether the run's supervisor lives and works; waits for the next beat before it calls one silent."""
+        ...
+
+    async def kill(self, run_id: RunId, run_dir: str) -> tuple[int, ...]:
+        """KILL the whole tree without the supervisor's help, the supervisor last.
+
+        Returns: what would not die; the supervisor then lives on, because it alone knows when that ends. Empty:
+        nothing of the run is left, and its lock is free.
+        Raises: OrchestratorError when it cannot be told whether anything is left.
+        """
         ...
 
     async def send(self, run_id: RunId, run_dir: str, answer: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ pydantic carries dataclasses to JSON-ready values and back; nobody else converts
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 if TYPE_CHECKING:
     from orchestrator.model.effect import Effect
     from orchestrator.model.event import Event
+    from orchestrator.model.run import State
 
 CONTRACT = 1  #: of everything that leaves the process
 
@@ -74,6 +76,29 @@ def load_effect(name: str, data: object) -> Effect:
     return effect
 
 
+def dump_state(state: State) -> bytes:
+    """The daemon's whole state as JSON."""
+    from orchestrator.model.run import State
+
+    adapter = _adapter(State)
+    try:
+        return adapter.dump_json(state)
+    except ValueError:  # a path that is not UTF-8 has half characters, which only escapes carry
+        return json.dumps(adapter.dump_python(state, mode="json"), separators=(",", ":")).encode()
+
+
+def load_state(text: bytes) -> State:
+    """The opposite of `dump_state`. Raises: ValueError."""
+    from orchestrator.model.run import State
+
+    adapter = _adapter(State)
+    try:
+        state: State = adapter.validate_json(text)
+    except ValueError:
+        state = adapter.validate_python(json.loads(text))
+    return state
+
+
 # ---- the local API; the CLI, and later the TUI and the page, speak nothing else ----
 
 
@@ -117,7 +142,23 @@ class Action(Message):
     """Anything else that a person asks for."""
 
     verb: Literal[
-        "pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "undo", "stop"
+        "pause",
+        "resume",
+        "cancel",
+        "retry",
+        "answer",
+        "hand_in",
+        "give_back",
+        "prune",
+        "publish",
+        "undo",
+        "stop",
+        "claim",
+        "renew",
+        "heartbeat",
+        "release",
+        "finish",
+        "evict",
     ]
     by: str
     plan: str | None = None  #: None: the one that is worked on
@@ -131,6 +172,11 @@ class Action(Message):
     keep: bool = False
     owners: list[str] = Field(default_factory=list)
     trash: list[str] = Field(default_factory=list)
+    holder: str = ""  #: who claims
+    token: int | None = None  #: under which a holder speaks
+    ttl_s: float | None = Field(default=None, ge=0)  #: None: as the settings say; 0: indefinite
+    review_s: float | None = Field(default=None, gt=0)
+    no_change: str | None = None  #: why nothing had to be changed
 
 
 class Accepted(Message):

@@ -119,20 +119,26 @@ async def _live(
     exit_when_done: bool,
     exit_when_blocked: bool,
 ) -> int:
+    import structlog
+
+    from orchestrator.app.ledger_care import LOOK, look_after_ledger
     from orchestrator.backends.clock import SystemChance, SystemClock
     from orchestrator.backends.lock import this_process
     from orchestrator.backends.prepare import TreePreparer
     from orchestrator.backends.sqlite import SqliteReader, SqliteStore
     from orchestrator.backends.surroundings import ProcessSurroundings
     from orchestrator.engine.control import Control
-    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of
+    from orchestrator.engine.daemon import Daemon, Leaving, Manner, outcome_of, periodically
     from orchestrator.engine.loop import Loop
     from orchestrator.engine.perform import Performer
     from orchestrator.model.fact import DaemonStarted
 
-    clock = SystemClock()
+    log = structlog.get_logger(__name__)
+    clock = SystemClock(jumped=lambda moved: log.warning("clock.jumped", moved_s=round(moved.total_seconds())))
     await repository.open()
     store = await SqliteStore.open(place.ledger)
+    if store.last_at is not None:
+        clock.not_before(store.last_at)
     try:
         loop = Loop(store=store, executor=executor, clock=clock, chance=SystemChance(), place=place)
         performer = Performer(
@@ -150,6 +156,7 @@ async def _live(
             manner=Manner(exit_when_over=exit_when_done, exit_when_blocked=exit_when_blocked),
             is_ours=lock.is_held,
         )
+        daemon.beside = periodically(look_after_ledger(store, loop, clock, daemon.fail), LOOK)
         daemon.control = Control(
             loop=loop,
             place=place,
@@ -163,6 +170,7 @@ async def _live(
             boot_id=this_process().boot_id,
             version=__version__,
             limits=settings.as_limits(),
+            terms=settings.as_terms(),
             quiet=settings.attention.quiet,
         )
         first = await confirmed(place, submit, repository) if submit is not None else None

@@ -43,16 +43,16 @@ def daemon_info(place: Place) -> dict[str, Any] | None:
 
 def why(place: Place, task: str, plan: str) -> list[str]:
     """What a task waits for and who holds it, one reason a line."""
-    import anyio
-
     from orchestrator.backends.sqlite import SqliteStore
     from orchestrator.core.report import why_lines
     from orchestrator.core.state import rebuild
     from orchestrator.core.tasks import find_task
     from orchestrator.model.ids import PlanId, TaskId
+    from orchestrator.model.run import State
 
     open_ledger(place).close()
-    state = rebuild(anyio.run(SqliteStore.read_events, place.ledger))
+    kept, events = SqliteStore.read_state(place.ledger)
+    state = rebuild(events, kept if kept is not None else State())
     run = state.plans.get(PlanId(plan))
     if run is None:
         raise NothingError("no plan has been started", why="", fix="`orchestrator start PLAN`")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -98,3 +98,31 @@ def moment(at_us: int) -> datetime:
 def link(before: bytes, seq: int, at_us: int, name: str, columns: Columns, data: str) -> bytes:
     """The hash that chains an event to the one before it: SHA-256 over that one's hash and every other column."""
     return hashlib.sha256(before + json.dumps([seq, at_us, name, *columns, data]).encode()).digest()
+
+
+def fence_broken_by(
+    events: Sequence[EventRow], highest: int, newest: Callable[[str, str], int]
+) -> tuple[str, int, int] | None:
+    """The first event that belongs to a claim which a newer one has replaced, or grants a token anew.
+
+    Args:
+        highest: the highest token that was ever given out.
+        newest: the newest token of a task of a plan; 0 when there is none.
+
+    Returns: what it is, its token, and the one that stands against it; None when all may be recorded.
+    """
+    known: dict[tuple[str, str], int] = {}
+    for row in events:
+        plan, task, _, token = row.columns
+        if not token or plan is None or task is None:
+            continue  # nobody's claim: a candidate that no attempt made
+        if row.type == "lease_granted":
+            if token <= highest:
+                return f"a new claim of '{plan}/{task}'", token, highest
+            highest = known[plan, task] = token
+        else:
+            if (plan, task) not in known:
+                known[plan, task] = newest(plan, task)
+            if token < known[plan, task]:
+                return f"'{row.type}' of '{plan}/{task}'", token, known[plan, task]
+    return None

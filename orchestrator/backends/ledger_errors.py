@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.model.errors import NothingError, OrchestratorError
+from orchestrator.model.errors import (
+    FencedError,
+    LedgerLostError,
+    NothingError,
+    OrchestratorError,
+    SupersededError,
+    UnsettledError,
+)
 
 #: beginning of SQLite's name for the error -> what happened, why (the error itself when empty), fix
 _TROUBLES: dict[str, tuple[str, str, str]] = {
@@ -78,8 +85,8 @@ def chain_broken(path: Path, seq: int) -> OrchestratorError:
     )
 
 
-def replaced(path: Path) -> OrchestratorError:
-    return OrchestratorError(
+def replaced(path: Path) -> LedgerLostError:
+    return LedgerLostError(
         f"the ledger {path} was deleted or replaced while the daemon was using it",
         why="what is recorded now would be lost with the old file",
         fix="end the daemon with `orchestrator stop --detach`, put the file back, and start again",
@@ -107,6 +114,46 @@ def too_new(path: Path, why: str) -> OrchestratorError:
         f"the ledger {path} was written by a newer version of orchestrator",
         why=why,
         fix="use that version again, or a later one",
+    )
+
+
+def not_copied(path: Path, error: OSError, version: int) -> OrchestratorError:
+    return OrchestratorError(
+        f"the ledger {path} is of version {version}, and no copy of it can be made before it is brought up to date",
+        why=error.strerror or str(error),
+        fix=f"make room for {path.parent / 'backups'} and make that folder yours; the ledger is as it was",
+    )
+
+
+def acknowledged_lost(path: Path, seq: int, found: int) -> LedgerLostError:
+    return LedgerLostError(
+        f"the ledger {path} has lost what was recorded in it",
+        why=f"it ends at event {found} now, and {seq} were recorded; nothing more is written to it",
+        fix="look at the disk, then `orchestrator stop --detach` and `orchestrator recover`; agents go on meanwhile",
+    )
+
+
+def unsettled(path: Path, detail: str) -> UnsettledError:
+    return UnsettledError(
+        f"it is not known yet whether the ledger {path} took the last records",
+        why=f"the disk refused to write them{f': {detail}' if detail else ''}",
+        fix="look at the disk and the system's log; it is tried again until it is known",
+    )
+
+
+def fenced(what: str, token: int, newest: int) -> FencedError:
+    return FencedError(
+        f"{what} carries token {token}, and {newest} has been given out since",
+        why="the claim that it belongs to was replaced by a newer one",
+        fix="nothing: what the earlier holder did is kept, and counts no longer",
+    )
+
+
+def superseded(path: Path) -> SupersededError:
+    return SupersededError(
+        f"another daemon has begun to write the ledger {path}",
+        why="it began after this one, which must not write any more; the lock file was removed or replaced",
+        fix="nothing: the newer daemon goes on, and this one ends",
     )
 
 

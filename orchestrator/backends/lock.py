@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator import __version__
 from orchestrator.backends.clock import SystemClock
-from orchestrator.backends.machine import boot_id, start_time
+from orchestrator.backends.machine import HIGHEST_PID, boot_id, holds_lock, start_time, stat_of
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError, RefusedError
 
@@ -96,11 +96,11 @@ def _holder(path: Path) -> dict[str, Any] | None:
         deadline = time.monotonic() + _WRITING_S
         while not _try(fd, path, fcntl.LOCK_SH):
             content = _content(fd)
-            if content is not None and _is_fresh(content):
+            if content is not None and _is_fresh(content, path):
                 return content
             if time.monotonic() > deadline:
                 # whoever wrote it had the time to, so it is the holder, in another container perhaps
-                return content or {"pid": 0}
+                return {"pid": 0} if content is None or _is_forged(content, path) else content
             time.sleep(0.01)
         return None
     finally:
@@ -191,15 +191,27 @@ def _content(fd: int) -> dict[str, Any] | None:
     try:
         content = json.loads(os.pread(fd, 4096, 0))
         content["pid"] = int(content["pid"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return dict(content)
+    return dict(content) if 0 < content["pid"] <= HIGHEST_PID else None
 
 
-def _is_fresh(content: dict[str, Any]) -> bool:
-    """Whether the process that wrote it is alive; one that died cannot be who holds the lock."""
+def _is_fresh(content: dict[str, Any], path: Path) -> bool:
+    """Whether the process that wrote it is alive and holds the lock; one that died cannot be who holds it."""
+    if not _is_alive(content):
+        return False
+    return not Path("/proc/self/stat").exists() or holds_lock(content["pid"], path) is not False
+
+
+def _is_forged(content: dict[str, Any], path: Path) -> bool:
+    """Whether it names a process of this machine that is not the holder: a stranger, whom nobody may be told to end."""
+    return _is_alive(content) and holds_lock(content["pid"], path) is False
+
+
+def _is_alive(content: dict[str, Any]) -> bool:
     if content.get("boot_id") != boot_id():
         return False
     if not Path("/proc/self/stat").exists():
         return True  # the system does not tell
-    return start_time(content["pid"]) == content.get("start_time")
+    there = stat_of(content["pid"])
+    return there is not None and there.start_time == content.get("start_time")

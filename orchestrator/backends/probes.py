@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.backends.cgroups import process_trees
 from orchestrator.core.knownagents import KNOWN_AGENTS
 from orchestrator.core.settings import Settings
 from orchestrator.model.errors import OrchestratorError
@@ -82,6 +83,7 @@ def machine() -> Iterable[Named]:
     yield Named(name="python", probe=_python)
     yield Named(name="system", probe=_system)
     yield Named(name="open files", probe=_open_files)
+    yield Named(name="process trees", probe=process_trees)
 
 
 def known_programs(environ: Mapping[str, str]) -> Iterable[Named]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,15 +16,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from orchestrator.backends.machine import boot_id, start_time
-from orchestrator.backends.runfolder import is_locked, supervisor_of
+from orchestrator.backends.machine import boot_id, holds_lock, start_time, stat_of
+from orchestrator.backends.runfolder import EXHAUSTED, exhausted, is_locked, supervisor_of
 from orchestrator.model.attempt import ProcessId
 from orchestrator.model.errors import OrchestratorError
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_PROGRAM = re.compile(r"supervisor(\.[\w-]+)?\.pyc?")  #: its file, or bytecode of it, of another Python perhaps
 READY = b"ready\n"
-SWEEPS = 20  #: for survivors, so that one that forks meanwhile is found too
 LINUX = sys.platform == "linux"
+HAS_HANDLES = hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal")
 #: What the supervisor's exit status says when it did not become ready.
 REFUSALS = {3: "another supervisor is at work in that folder", 4: "something has run in that folder before"}
 
@@ -62,7 +66,7 @@ class Started:
         return True
 
 
-def start_supervisor(run_dir: Path, *, timeout_s: float) -> Started:
+def start_supervisor(run_dir: Path, *, timeout_s: float) -> tuple[Started, ProcessId]:
     """Start the supervisor of a run folder and wait until it is ready. Blocks; for worker threads.
 
     It gets a pipe for the go-byte and one to say that it is ready, and nothing else of ours.
@@ -70,11 +74,16 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> Started:
     Raises: OrchestratorError when it does not become ready.
     """
     given, go = os.pipe()
-    ready, told = os.pipe()
+    try:
+        ready, told = os.pipe()
+    except BaseException:
+        os.close(given)
+        os.close(go)
+        raise
     try:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", str(SUPERVISOR), str(run_dir)],
+            [sys.executable, "-I", "-S", str(compiled(SUPERVISOR)), str(run_dir)],
             {"PATH": os.defpath},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, given, 0),
@@ -90,15 +99,18 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> Started:
     finally:
         os.close(given)
         os.close(told)
+    is_ready = False
     try:
+        process = ProcessId(pid=pid, start_time=start_time(pid), boot_id=boot_id())
         is_ready = _says_ready(ready, timeout_s)
     finally:
         os.close(ready)
+        if not is_ready:
+            os.close(go)
+            os.kill(pid, signal.SIGKILL)  # our own child, not waited for yet: the number cannot be another's
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if is_ready:
-        return Started(pid, go)
-    os.close(go)
-    os.kill(pid, signal.SIGKILL)  # our own child, not waited for yet: the number cannot be another's
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return Started(pid, go), process
     log = run_dir / "supervisor.log"
     detail = log.read_text(errors="replace")[-500:].strip() if log.exists() else ""
     raise OrchestratorError(
@@ -106,6 +118,20 @@ def start_supervisor(run_dir: Path, *, timeout_s: float) -> Started:
         why=detail or REFUSALS.get(status, f"it ended with status {status} before it was ready"),
         fix=f"see {run_dir}",
     )
+
+
+def compiled(program: Path) -> Path:
+    """The bytecode that Python keeps of a file, to compile it anew takes every run some milliseconds; else the file."""
+    kept = Path(importlib.util.cache_from_source(str(program)))
+    try:
+        with kept.open("rb") as file:
+            header = file.read(16)
+        source = program.stat()
+    except OSError:
+        return program
+    # as in PEP 552: magic number, no flags, time and size of the source
+    wanted = struct.pack("<4sLLL", importlib.util.MAGIC_NUMBER, 0, int(source.st_mtime) & 0xFFFFFFFF, source.st_size)
+    return kept if header == wanted else program
 
 
 def _says_ready(fd: int, timeout_s: float) -> bool:
@@ -126,31 +152,64 @@ def _says_ready(fd: int, timeout_s: float) -> bool:
 def live_supervisor(run_dir: Path) -> ProcessId | None:
     """The process that supervises this run now, whatever the folder says; None when there is none.
 
-    The record in the folder is only a hint, because the agent can write it. What counts is who has the folder's lock
-    open and runs our supervisor.
+    The record in the folder is only a hint, because the agent can write it. What counts is who holds the folder's lock
+    and runs our supervisor.
+
+    Raises: OrchestratorError when that cannot be seen just now.
     """
     if not is_locked(run_dir / "lock"):
         return None
     said = supervisor_of(run_dir)
     hint = [said.pid] if said is not None else []
-    for pid in chain(hint, _processes()):
+    for pid in chain(hint, processes()):
         if supervises(pid, run_dir):
             return ProcessId(pid=pid, start_time=start_time(pid), boot_id=boot_id())
     return None
 
 
 def open_process(process: ProcessId) -> int | None:
-    """A handle on exactly that process; None when it is gone, or the system has no such handles."""
-    if not hasattr(os, "pidfd_open") or process.boot_id != boot_id():
+    """A handle on exactly that process; None when it is gone, or the system has no such handles.
+
+    Raises: OrchestratorError when nothing can be opened just now.
+    """
+    if not HAS_HANDLES or process.boot_id != boot_id():
         return None
     try:
         handle = os.pidfd_open(process.pid)
-    except OSError:
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise exhausted(f"process {process.pid} could not be watched", error) from error
         return None
-    if start_time(process.pid) != process.start_time:
+    is_it = False
+    try:
+        is_it = start_time(process.pid) == process.start_time
+    finally:
+        if not is_it:
+            os.close(handle)
+    return handle if is_it else None
+
+
+def signal_process(process: ProcessId, *numbers: int) -> bool:
+    """Send signals to exactly that process, one that is gone excepted. Returns: whether it was there."""
+    if not HAS_HANDLES:
+        # lock and command line have to do
+        if process.boot_id == boot_id() and start_time(process.pid) == process.start_time:
+            with contextlib.suppress(ProcessLookupError):
+                for number in numbers:
+                    os.kill(process.pid, number)
+                return True
+        return False
+    handle = open_process(process)
+    if handle is None:
+        return False
+    try:
+        for number in numbers:
+            signal.pidfd_send_signal(handle, number)
+    except ProcessLookupError:
+        return False
+    finally:
         os.close(handle)
-        return None
-    return handle
+    return True
 
 
 def ask_to_stop(run_dir: Path) -> bool:
@@ -159,74 +218,50 @@ def ask_to_stop(run_dir: Path) -> bool:
     Raises: OrchestratorError when somebody holds the lock who is no supervisor of ours.
     """
     process = live_supervisor(run_dir)
-    if process is None:
-        if is_locked(run_dir / "lock"):
-            raise OrchestratorError(
-                "a run could not be stopped",
-                why="its folder is locked, and not by a supervisor",
-                fix=f"end whatever holds {run_dir / 'lock'}",
-            )
-        return False
-    if not hasattr(signal, "pidfd_send_signal"):
-        os.kill(process.pid, signal.SIGTERM)  # no handles here: lock and command line have to do
-        return True
-    handle = open_process(process)
-    if handle is None:
-        return False
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-    except ProcessLookupError:
-        return False
-    finally:
-        os.close(handle)
-    return True
-
-
-def end_survivors(run_dir: Path) -> None:
-    """Kill what is left of a run whose supervisor is gone, so that nothing writes any more when its work is taken.
-
-    Its processes are known by the run folder in their environment; on other systems than Linux nobody can tell.
-    """
-    if not LINUX:
-        return
-    mark = b"\0ORCHESTRATOR_RUN=" + os.fsencode(run_dir) + b"\0"
-    for _ in range(SWEEPS):
-        found = [pid for pid in _processes() if pid != os.getpid() and mark in _environment_of(pid)]
-        if not found:
-            return
-        for pid in found:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def _environment_of(pid: int) -> bytes:
-    try:
-        return b"\0" + Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
-    except OSError:
-        return b""
+    if process is not None:
+        return signal_process(process, signal.SIGTERM, signal.SIGCONT)  # one that is suspended cannot hear otherwise
+    if is_locked(run_dir / "lock"):
+        raise OrchestratorError(
+            "a run could not be stopped",
+            why="its folder is locked, and not by a supervisor",
+            fix=f"end whatever holds {run_dir / 'lock'}",
+        )
+    return False
 
 
 def supervises(pid: int, run_dir: Path) -> bool:
-    """Whether that process is our supervisor and has the lock of this folder open."""
+    """Whether that process is our supervisor and holds the lock of this folder."""
     if not LINUX:
         listed = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return SUPERVISOR.name in listed.stdout and str(run_dir) in listed.stdout
+        return SUPERVISOR.stem in listed.stdout and str(run_dir) in listed.stdout
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if len(words) < 5 or words[1:3] != [b"-I", b"-S"] or Path(os.fsdecode(words[3])).name != SUPERVISOR.name:
-            return False
-        lock = os.stat(run_dir / "lock", follow_symlinks=False)
-        with os.scandir(f"/proc/{pid}/fd") as open_files:
-            return any(os.path.samestat(os.stat(file.path), lock) for file in open_files)
-    except OSError:
+    except OSError as error:
+        return not_seen(error)
+    if len(words) < 5 or words[1:3] != [b"-I", b"-S"] or not _PROGRAM.fullmatch(Path(os.fsdecode(words[3])).name):
         return False
+    return holds_lock(pid, run_dir / "lock") is True
 
 
-def _processes() -> Iterator[int]:
+def not_seen(error: OSError) -> bool:
+    """What a process that is gone, or another user's, says of itself: nothing."""
+    if error.errno in EXHAUSTED:
+        raise exhausted("the processes of this machine could not be looked at", error) from error
+    return False
+
+
+def processes() -> Iterator[int]:
     """Every process of the machine, as far as it is easily told."""
     if LINUX:
         yield from (int(name) for name in os.listdir("/proc") if name.isdecimal())
+
+
+def parents() -> dict[int, int]:
+    """The parent of every process of the machine."""
+    if LINUX:
+        return {pid: there.parent for pid in processes() if (there := stat_of(pid)) is not None}
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=False)
+    return {int(pid): int(parent) for pid, parent in map(str.split, listed.stdout.splitlines())}
 
 
 # ---- the daemon itself ----

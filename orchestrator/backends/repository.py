@@ -142,9 +142,16 @@ class GitRepository:
         target: str,
         start: Commit | None,
         merge: Commit | None,
+        token: int = 0,
     ) -> Workspace:
         wanted = workspaces.Wanted(
-            owner=attempt, branch=f"refs/heads/agent/{attempt}", tip=tip, target=target, start=start, merge=merge
+            owner=attempt,
+            branch=f"refs/heads/agent/{attempt}",
+            tip=tip,
+            target=target,
+            start=start,
+            merge=merge,
+            token=token,
         )
         return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
 
@@ -165,8 +172,10 @@ class GitRepository:
         trailers: Mapping[str, str],
         ignore: Sequence[str],
         keep_only: bool,
+        token: int = 0,
     ) -> Collected:
         def collected() -> tuple[Collected, collecting.Homecoming]:
+            workspaces.refuse_another_token(Path(workspace.git_dir), token)
             home = collecting.Homecoming(self._repositories, self._taken(), attempt, ignore=tuple(ignore))
             return home.collect(workspace, base=base, message=message, trailers=trailers, keep_only=keep_only), home
 
@@ -253,6 +262,9 @@ class GitRepository:
         else:
             await self._in_thread(lambda: workspaces.to_trash(self._repositories, owner))
         return salvage
+
+    async def residents(self, workspace: Workspace) -> tuple[int, ...]:
+        return await self._in_thread(lambda: tuple(spares.residents(Path(workspace.path))))
 
     async def delete_trash(self, entries: Sequence[str]) -> int:
         place = self._repositories.place

@@ -199,10 +199,16 @@ def _note(folder: Path) -> dict[str, object]:
 
 def is_lived_in(tree: Path) -> bool:
     """Whether some process works there or has a file of it open. True where the system does not tell."""
+    return next(residents(tree), None) is not None
+
+
+def residents(tree: Path) -> Iterator[int]:
+    """Processes that work there or have a file of it open; 0 stands for those of a system that does not tell."""
     try:
         processes = [name for name in os.listdir("/proc") if name.isdecimal()]
     except FileNotFoundError:
-        return True
+        yield 0
+        return
     below = f"{os.path.realpath(tree)}/"
     for process in processes:
         links = [f"/proc/{process}/cwd", f"/proc/{process}/root"]
@@ -211,8 +217,8 @@ def is_lived_in(tree: Path) -> bool:
         for link in links:
             with contextlib.suppress(OSError):
                 if f"{os.readlink(link)}/".startswith(below):
-                    return True
-    return False
+                    yield int(process)
+                    break
 
 
 def _unlink_link(tree: Path) -> None:

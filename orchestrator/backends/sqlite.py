@@ -1,68 +1,68 @@
-"""The ledger in one SQLite file: events chained by hashes, projections and effects beside them. The only SQL there is.
+"""The ledger in one SQLite file: events chained by hashes, projections and effects beside them. The writing side.
 
-One process writes (it holds the daemon's lock), by one connection; any number read. SQLite before 3.51.3 can damage a
-file that two connections write or checkpoint at the same instant, so readers are opened read-only and do neither.
+What is durable when `record` returns, who may write, and what follows from an error of the disk is decided here; how
+the file is opened in `ledger_file`, how its events are read in `ledger_chain`, what readers get in `ledger_reader`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import sqlite3
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.backends import ledger_errors
+from orchestrator.backends import ledger_errors, ledger_state
 from orchestrator.backends.ledger import (
     GENESIS,
     TABLES,
     EventRow,
-    event_of,
+    fence_broken_by,
     link,
     microseconds,
     moment,
     row_of,
-    stored,
     text_of,
 )
-from orchestrator.ports import Batch, Row, Stored
+from orchestrator.backends.ledger_chain import check_structure, events_after, hash_of, quick_check, verify
+from orchestrator.backends.ledger_file import (
+    APPLICATION_ID,
+    PATIENCE,
+    VERSION,
+    errors_for_people,
+    identities,
+    name_of,
+    open_for_reading,
+    open_for_writing,
+    patiently,
+)
+from orchestrator.backends.ledger_file import PRAGMAS as _PRAGMAS  # noqa: F401 - where proofs weaken it
+from orchestrator.backends.ledger_reader import SqliteReader
+from orchestrator.model.errors import LedgerLostError, OrchestratorError, SupersededError
+from orchestrator.ports import Batch, Differences, Row
 
 if TYPE_CHECKING:  # readers start without them
     import anyio
 
     from orchestrator.model.effect import Effect
     from orchestrator.model.event import Event
+    from orchestrator.model.run import State
+
+__all__ = ["APPLICATION_ID", "VERSION", "SqliteReader", "SqliteStore", "quick_check", "verify"]
 
 T = TypeVar("T")
 
-APPLICATION_ID = 0x6F726368  # "orch"
-STEPS = ("schema.sql",)  #: step n brings a ledger from version n-1 to n; forward only
-VERSION = len(STEPS)
-PATIENCE = timedelta(seconds=5)  #: how long another connection may stand in the way
-_PAGE = 1000  #: rows fetched at once
-_BLOCKED = ("BUSY", "LOCKED")
-
-#: name -> (what we set, what has to be read back)
-_PRAGMAS: dict[str, tuple[str, object]] = {
-    "journal_mode": ("WAL", "wal"),
-    "synchronous": ("FULL", 2),  # NORMAL loses acknowledged commits when the power goes
-    "foreign_keys": ("ON", 1),
-    "wal_autocheckpoint": ("1000", 1000),
-    "journal_size_limit": ("67108864", 67108864),
-    "cell_size_check": ("ON", 1),
-    "trusted_schema": ("OFF", 0),
-    "temp_store": ("MEMORY", 2),
-}
-if sys.platform == "darwin":  # a plain fsync there leaves data in the drive's cache
-    _PRAGMAS |= {"fullfsync": ("ON", 1), "checkpoint_fullfsync": ("ON", 1)}
+#: After these a connection is never used again: what it did last may or may not be on the disk.
+_POISON = ("IOERR", "CORRUPT", "FULL", "NOTADB", "CANTOPEN", "PROTOCOL")
 
 _NEWEST = "SELECT seq, hash FROM event ORDER BY seq DESC LIMIT 1"
-_CHAIN = "SELECT seq, at, type, plan, task, attempt, token, data, prev, hash FROM event ORDER BY seq"
+_EPOCH = "SELECT coalesce(max(seq), 0) FROM event WHERE type = 'daemon_began'"
+_TOKEN = "SELECT max(coalesce(max(token), 0), (SELECT token FROM tip)) FROM event WHERE type = 'lease_granted'"
+_FENCE = "SELECT coalesce(max(token), 0) FROM event WHERE type = 'lease_granted' AND plan = ? AND task = ?"
 _ADD_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_EFFECT = "INSERT INTO effect (key, kind, request, state, asked_seq) VALUES (?, ?, ?, 'todo', ?)"
 _PUT = {
@@ -71,18 +71,44 @@ _PUT = {
     for table in TABLES
 }
 _DROP = {table: f"DELETE FROM {table} WHERE key = ?" for table in TABLES}
-_ROWS = {table: f"SELECT data FROM {table} ORDER BY number" for table in TABLES}
-_ROWS_OF_PLAN = {table: f"SELECT data FROM {table} WHERE plan = ? ORDER BY number" for table in TABLES}
+
+
+@dataclass(frozen=True, slots=True)
+class _Tip:
+    """Where the ledger stands after a transaction."""
+
+    commits: int
+    seq: int
+    hash: bytes
+    epoch: int
 
 
 class SqliteStore:
     """The writing side. Every call runs as one piece in one worker thread, so no cancellation can halve it."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, limiter: anyio.CapacityLimiter) -> None:
+    def __init__(self, path: Path, patience: timedelta, limiter: anyio.CapacityLimiter) -> None:
         self._path = path
-        self._connection = connection
+        self._patience = patience
         self._limiter = limiter
-        self._files = _identities(path)
+        self._open: sqlite3.Connection | None = None
+        self._wants_sync = False  #: an fsync has failed: what is in the file may not be on the disk
+        #: a commit that failed: its batch (None: a note of ours), and where the ledger stands if it has happened
+        self._pending: tuple[Batch | None, _Tip] | None = None
+        with errors_for_people(path):
+            self._open = open_for_writing(path, patience)
+            self._files = identities(path)
+            self._tip = _read_tip(self._open)
+            closed, known_bad, verified_at = self._open.execute(
+                "SELECT closed_seq, verified_seq < 0, verified_at FROM tip"
+            ).fetchone()
+            newest = self._open.execute("SELECT at FROM event ORDER BY seq DESC LIMIT 1").fetchone()
+            self.was_closed = closed == self._tip.seq  #: whoever wrote last ended in order
+            if known_bad:
+                verify(path)  # says where
+            elif not self.was_closed:
+                check_structure(self._open, path)
+        self.verified_at = moment(verified_at)  #: when the whole chain was last found good
+        self.last_at = moment(newest[0]) if newest else None  #: the time of the last event
 
     @classmethod
     async def open(cls, path: Path, *, patience: timedelta = PATIENCE) -> SqliteStore:
@@ -91,17 +117,59 @@ class SqliteStore:
         import anyio.to_thread
 
         limiter = anyio.CapacityLimiter(1)
-        connection = await anyio.to_thread.run_sync(lambda: _open_for_writing(path, patience), limiter=limiter)
-        return cls(path, connection, limiter)
+        return await anyio.to_thread.run_sync(lambda: cls(path, patience, limiter), limiter=limiter)
 
     async def record(self, batch: Batch) -> int:
         return await self._in_thread(lambda: self._record(batch))
 
-    async def events(self) -> list[tuple[int, datetime, Event]]:
-        return await self._in_thread(lambda: list(_events(self._connection, self._path)))
+    async def events(self, after_seq: int = 0) -> list[tuple[int, datetime, Event]]:
+        return await self._in_thread(lambda: list(events_after(self._connection, self._path, after_seq)))
 
     async def to_do(self) -> list[Effect]:
         return await self._in_thread(self._to_do)
+
+    async def highest_token(self) -> int:
+        return await self._in_thread(self._highest_token)
+
+    async def differences(self, rows: Sequence[Row]) -> Differences:
+        return await self._in_thread(lambda: self._differences(rows))
+
+    async def snapshot(self) -> State | None:
+        return await self._in_thread(lambda: _fitting_state(self._connection, self._path))
+
+    async def keep_snapshot(self, state: State) -> None:
+        import anyio.to_thread
+
+        ledger, digest = await self._in_thread(lambda: _identity(self._connection, state.seq))
+
+        def keep() -> None:
+            from orchestrator.wire import dump_state
+
+            header = ledger_state.Header(
+                ledger=ledger, seq=state.seq, hash=digest, token=state.token, code=ledger_state.code_version()
+            )
+            ledger_state.keep(ledger_state.state_file(self._path), header, dump_state(state))
+
+        # beside the writer, which need not wait for it
+        await anyio.to_thread.run_sync(keep)
+
+    async def verify(self, at: datetime, *, rest: timedelta = timedelta()) -> int:
+        """Walk the whole chain beside the writer, and remember that it was good `at` this time.
+
+        Returns: how many events were looked at. Raises: OrchestratorError that names the first bad event.
+        """
+        import anyio.to_thread
+
+        change = "verified_seq = ?, verified_at = ?"
+        try:
+            seq = await anyio.to_thread.run_sync(lambda: verify(self._path, rest=rest), abandon_on_cancel=True)
+        except OrchestratorError:
+            with contextlib.suppress(OrchestratorError):  # it may be too far gone for that
+                await self._in_thread(lambda: self._note(change, -1, microseconds(at)))
+            raise
+        await self._in_thread(lambda: self._note(change, seq, microseconds(at)))
+        self.verified_at = at
+        return seq
 
     @staticmethod
     async def read_events(path: Path) -> list[tuple[int, datetime, Event]]:
@@ -109,54 +177,168 @@ class SqliteStore:
         import anyio.to_thread
 
         def read() -> list[tuple[int, datetime, Event]]:
-            with _errors_for_people(path), closing(_open_for_reading(path)) as connection:
-                return list(_events(connection, path))
+            with errors_for_people(path), closing(open_for_reading(path)) as connection:
+                return list(events_after(connection, path, 0))
 
         return await anyio.to_thread.run_sync(read)
+
+    @staticmethod
+    def read_state(path: Path) -> tuple[State | None, list[tuple[int, datetime, Event]]]:
+        """The newest state that was kept, if one fits, and the events after it; without writing or a daemon."""
+        with errors_for_people(path), closing(open_for_reading(path)) as connection:
+            state = _fitting_state(connection, path)
+            return state, list(events_after(connection, path, state.seq if state is not None else 0))
 
     async def close(self) -> None:
         import anyio
 
         with anyio.CancelScope(shield=True):
-            await self._in_thread(self._connection.close)
+            await self._in_thread(self._close)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         import anyio.to_thread
 
         def told() -> T:
-            with _errors_for_people(self._path):
+            with errors_for_people(self._path):
                 return work()
 
         # once it runs, a cancelled caller waits for its end: `abandon_on_cancel` is off
         return await anyio.to_thread.run_sync(told, limiter=self._limiter)
 
+    # ---- one transaction ----
+
     def _record(self, batch: Batch) -> int:
         at_us = microseconds(batch.at)
         events = [row_of(event) for event in batch.events]
-        with self._transaction() as connection:
-            seq, last = connection.execute(_NEWEST).fetchone() or (0, GENESIS)
-            connection.executemany(_ADD_EVENT, _chained(seq, last, at_us, events))
-            seq += len(events)
+
+        def save(connection: sqlite3.Connection) -> None:
+            _check_fence(connection, events)
+            connection.executemany(_ADD_EVENT, list(_chained(self._tip, at_us, events)))
             for row in batch.rows:
                 _put(connection, row)
             for effect in batch.effects:
-                _ask(connection, effect, seq)
+                _ask(connection, effect, self._tip.seq + len(events))
             connection.executemany("UPDATE effect SET state = 'done' WHERE key = ?", [(key,) for key in batch.done])
-        return int(seq)
+            if any(row.type == "daemon_began" for row in events):
+                connection.execute("UPDATE tip SET code = ?", (ledger_state.code_version(),))
+
+        if not self._is_recorded(batch):
+            try:
+                self._commit(batch, save)
+            except sqlite3.Error:
+                if not self._is_recorded(batch):
+                    raise
+        return self._tip.seq
+
+    def _note(self, change: str, *values: object) -> None:
+        """Change where the ledger stands, which nobody waits for."""
+        if self._pending is not None and self._pending[0] is not None:
+            raise ledger_errors.unsettled(self._path, "")
+        self._commit(None, lambda connection: connection.execute(f"UPDATE tip SET {change}", values))
+
+    def _commit(self, batch: Batch | None, save: Callable[[sqlite3.Connection], object]) -> None:
+        """One transaction. When an error of the disk ends it, `_pending` says where it leads if it has happened."""
+        connection = self._connection
+        try:
+            with self._transaction(connection):
+                save(connection)
+                connection.execute("UPDATE tip SET commits = commits + 1")
+                after = _read_tip(connection)
+                self._pending = (batch, after)
+        except BaseException as error:
+            if isinstance(error, sqlite3.Error) and name_of(error).startswith(_POISON):
+                self._poison(name_of(error))
+            else:
+                self._pending = None
+            raise
+        self._pending, self._tip = None, after
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, on disk when it ends."""
-        if _identities(self._path) != self._files:
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """All or nothing, on disk when it ends; refused when another daemon has begun since this store was opened."""
+        if identities(self._path) != self._files:
             raise ledger_errors.replaced(self._path)
-        _patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+        patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
         try:
-            yield self._connection
-            self._connection.execute("COMMIT")
+            tip = _read_tip(connection)
+            if tip.epoch != self._tip.epoch:
+                raise ledger_errors.superseded(self._path)
+            if tip.seq < self._tip.seq or (tip.seq == self._tip.seq and tip.hash != self._tip.hash):
+                raise ledger_errors.acknowledged_lost(self._path, self._tip.seq, tip.seq)
+            self._tip = tip
+            yield
+            connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:  # a full disk ends it by itself
-                self._connection.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # the first error is the one that tells
+                if connection.in_transaction:  # a full disk ends it by itself
+                    connection.execute("ROLLBACK")
             raise
+
+    # ---- errors of the disk ----
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """The connection, opened anew after an error of the disk. Raises: OrchestratorError when that fails."""
+        if self._open is None:
+            self._open = self._reopened()
+        return self._open
+
+    def _poison(self, name: str) -> None:
+        """Never use this connection again: the next fsync of it would succeed and mean nothing."""
+        self._wants_sync |= not name.startswith("FULL")
+        connection, self._open = self._open, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _reopened(self) -> sqlite3.Connection:
+        if identities(self._path)[0] != self._files[0]:
+            raise ledger_errors.replaced(self._path)
+        connection = open_for_writing(self._path, self._patience)
+        try:
+            if self._wants_sync:
+                # what the write-ahead log holds is written into the ledger once more, by writes that are synced anew
+                busy, held, written = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+                if busy or held != written:
+                    raise ledger_errors.unsettled(self._path, "a program that reads the ledger stands in the way")
+            found = _read_tip(connection)
+            if found.epoch > max(self._tip.epoch, self._pending[1].epoch if self._pending else 0):
+                raise ledger_errors.superseded(self._path)
+            if found != self._tip and (self._pending is None or found != self._pending[1]):
+                raise ledger_errors.acknowledged_lost(self._path, self._tip.seq, found.seq)
+        except BaseException:
+            connection.close()
+            raise
+        if self._pending is not None and self._pending[0] is None:
+            self._pending, self._tip = None, found
+        self._wants_sync = False
+        self._files = identities(self._path)
+        return connection
+
+    def _is_recorded(self, batch: Batch) -> bool:
+        """Whether a batch whose commit failed is in the ledger all the same.
+
+        Raises: UnsettledError while that cannot be found out.
+        """
+        if self._pending is None or self._pending[0] is None:
+            return False
+        try:
+            found = _read_tip(self._connection)
+        except sqlite3.Error as error:
+            self._poison(name_of(error))
+            raise ledger_errors.unsettled(self._path, str(error)) from error
+        except (LedgerLostError, SupersededError):
+            raise
+        except OrchestratorError as error:
+            raise ledger_errors.unsettled(self._path, error.why or error.message) from error
+        (pending, after), self._pending = self._pending, None
+        if found != after:
+            return False
+        self._tip = after
+        assert pending is batch, "a batch that may be recorded has to be handed in again, before any other"
+        return True
+
+    # ---- the rest ----
 
     def _to_do(self) -> list[Effect]:
         from orchestrator.wire import load_effect
@@ -164,183 +346,67 @@ class SqliteStore:
         asked = self._connection.execute("SELECT kind, request FROM effect WHERE state = 'todo' ORDER BY number")
         return [load_effect(kind, json.loads(request)) for kind, request in asked]
 
+    def _highest_token(self) -> int:
+        """The highest token of the events, of `tip`, and of a state that was kept before the ledger was put back."""
+        (token,) = self._connection.execute(_TOKEN).fetchone()
+        (ledger,) = self._connection.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()
+        known = ledger_state.kept(ledger_state.state_file(self._path))
+        if known is None or known[0].ledger != ledger or known[0].token <= token:
+            return int(token)
+        self._note("token = ?", known[0].token)
+        return known[0].token
 
-class SqliteReader:
-    """The reading side, for any thread of any process. Raises NothingError when there is no ledger yet."""
+    def _differences(self, rows: Sequence[Row]) -> Differences:
+        (code,) = self._connection.execute("SELECT code FROM tip").fetchone()
+        wanted: dict[str, dict[str, Row]] = {table: {} for table in TABLES}
+        for row in rows:
+            wanted[row.table][row.key] = row
+        differing = []
+        for table in TABLES:
+            found = self._connection.execute(f"SELECT key, plan, state, data FROM {table}").fetchall()
+            for key, plan, state, data in found:
+                row = wanted[table].pop(key, Row(table=table, key=key, plan=plan, state="", data=None))
+                if row.data is None or (row.plan, row.state, text_of(row.data)) != (plan, state, data):
+                    differing.append(row)
+            differing += wanted[table].values()
+        return Differences(rows=tuple(differing), by_other_code=code != ledger_state.code_version())
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with _errors_for_people(path):
-            self._connection = _open_for_reading(path)
-
-    def rows(self, table: str, *, plan: str | None = None) -> list[dict[str, Any]]:
-        found = self._all(_ROWS[table]) if plan is None else self._all(_ROWS_OF_PLAN[table], (plan,))
-        return [json.loads(data) for (data,) in found]
-
-    def events(
-        self,
-        *,
-        after_seq: int = 0,
-        limit: int | None = None,
-        plan: str | None = None,
-        task: str | None = None,
-        last: int | None = None,
-    ) -> list[Stored]:
-        where = "seq > ?"
-        chosen: list[object] = [after_seq]
-        for column, value in (("plan", plan), ("task", task)):
-            if value is not None:
-                where += f" AND {column} = ?"
-                chosen.append(value)
-        chosen_from = "SELECT seq, at, type, plan, task, attempt, token, data FROM event WHERE"
-        if last is None:
-            found = self._all(f"{chosen_from} {where} ORDER BY seq LIMIT ?", (*chosen, -1 if limit is None else limit))
-        else:
-            found = self._all(f"{chosen_from} {where} ORDER BY seq DESC LIMIT ?", (*chosen, last))[::-1][:limit]
-        return [stored(seq, at_us, name, tuple(columns), data) for seq, at_us, name, *columns, data in found]
-
-    def version(self) -> int:
-        (commits,), *_ = self._all("PRAGMA data_version")
-        (seq,), *_ = self._all("SELECT coalesce(max(seq), 0) FROM event")
-        return (int(seq) << 32) + int(commits)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _all(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
-        with _errors_for_people(self._path):
-            return self._connection.execute(statement, values).fetchall()
-
-
-def verify(path: Path) -> int:
-    """Check the file's structure and walk the whole chain.
-
-    Returns: how many events it holds. Raises: OrchestratorError that names the first event that is not as it was
-    written. What is missing at the end of the chain cannot be seen.
-    """
-    with _errors_for_people(path), closing(_open_for_reading(path)) as connection:
-        (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if damage != "ok":
-            raise ledger_errors.damaged(path, damage)
-        return sum(1 for _ in _whole_chain(connection, path))
-
-
-def quick_check(path: Path, within: timedelta) -> bool:
-    """Check the file's structure, as far as time allows. Returns: whether it was enough.
-
-    Raises: NothingError when there is no ledger, OrchestratorError when it is damaged or no ledger.
-    """
-    with _errors_for_people(path), closing(_open_for_reading(path)) as connection:
-        until = time.monotonic() + within.total_seconds()
-        connection.set_progress_handler(lambda: time.monotonic() > until, 10_000)
-        try:
-            (damage,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorname == "SQLITE_INTERRUPT":
-                return False
-            raise
-        if damage != "ok":
-            raise ledger_errors.damaged(path, damage)
-        return True
-
-
-# ---- opening ----
-
-
-def _open_for_writing(path: Path, patience: timedelta) -> sqlite3.Connection:
-    with _errors_for_people(path):
-        _make_private(path)
-        connection = sqlite3.connect(
-            path, timeout=patience.total_seconds(), isolation_level=None, check_same_thread=False
-        )
-        try:
-            version = _checked_version(connection, path)
-            _patiently(lambda: _configure(connection, path))
-            _migrate(connection, version)
-            connection.execute("SELECT count(*) FROM meta").fetchone()
-        except BaseException:
+    def _close(self) -> None:
+        if self._open is None:
+            return
+        with contextlib.suppress(sqlite3.Error, OrchestratorError):  # without the mark the next start looks longer
+            self._note("closed_seq = ?", self._tip.seq)
+        connection, self._open = self._open, None
+        if connection is not None:
             connection.close()
-            raise
-        return connection
-
-
-def _open_for_reading(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        raise ledger_errors.nothing_yet(path)
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
-        uri=True,
-        timeout=PATIENCE.total_seconds(),
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        if _checked_version(connection, path) == 0:
-            raise ledger_errors.nothing_yet(path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make_private(path: Path) -> None:
-    """An empty file for nobody but us; SQLite gives its companions the same rights."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.parent.chmod(0o700)
-        # never opened again by us: closing it would drop the locks that SQLite holds on it for this process
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-    except FileExistsError:
-        if path.is_file():
-            path.chmod(0o600)
-    except OSError as error:
-        raise ledger_errors.cannot_be_made(path, error) from error
-
-
-def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The ledger's version, 0 when it is empty. Raises: OrchestratorError when it is not ours or too new."""
-    application = _value(connection, "application_id")
-    version = int(str(_value(connection, "user_version")))
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION_ID and (application or version or tables):
-        raise ledger_errors.not_a_ledger(path)
-    if version > VERSION:
-        raise ledger_errors.too_new(path, f"it is of version {version}, and this program knows up to {VERSION}")
-    return version
-
-
-def _configure(connection: sqlite3.Connection, path: Path) -> None:
-    for name, (wanted, expected) in _PRAGMAS.items():
-        connection.execute(f"PRAGMA {name} = {wanted}")
-        found = _value(connection, name)
-        if found != expected:
-            raise ledger_errors.unsafe_settings(path, name, found, expected)
-
-
-def _migrate(connection: sqlite3.Connection, version: int, steps: tuple[str, ...] = STEPS) -> None:
-    """Bring the ledger to the newest version; each step is one transaction."""
-    from importlib.resources import files
-
-    for number, step in enumerate(steps[version:], start=version + 1):
-        script = files("orchestrator.backends").joinpath(step).read_text(encoding="utf-8")
-        marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number};"
-        try:
-            connection.executescript(f"BEGIN IMMEDIATE; {script}; {marks} COMMIT;")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
 
 # ---- pieces of a transaction ----
 
 
-def _chained(
-    newest: int, last: bytes, at_us: int, events: Iterable[EventRow]
-) -> Iterator[tuple[int | str | bytes | None, ...]]:
-    for seq, row in enumerate(events, start=newest + 1):
+def _read_tip(connection: sqlite3.Connection) -> _Tip:
+    (commits,) = connection.execute("SELECT commits FROM tip").fetchone()
+    seq, last = connection.execute(_NEWEST).fetchone() or (0, GENESIS)
+    (epoch,) = connection.execute(_EPOCH).fetchone()
+    return _Tip(commits, seq, last, epoch)
+
+
+def _check_fence(connection: sqlite3.Connection, events: Sequence[EventRow]) -> None:
+    """Raises: FencedError for an event of a claim that a newer one has replaced, and for a token given out before."""
+    if all(row.columns[3] is None for row in events):
+        return
+    (highest,) = connection.execute(_TOKEN).fetchone()
+
+    def newest(plan: str, task: str) -> int:
+        return int(connection.execute(_FENCE, (plan, task)).fetchone()[0])
+
+    if (broken := fence_broken_by(events, int(highest), newest)) is not None:
+        raise ledger_errors.fenced(*broken)
+
+
+def _chained(tip: _Tip, at_us: int, events: Iterable[EventRow]) -> Iterator[tuple[int | str | bytes | None, ...]]:
+    last = tip.hash
+    for seq, row in enumerate(events, start=tip.seq + 1):
         fresh = link(last, seq, at_us, row.type, row.columns, row.data)
         yield (seq, at_us, row.type, *row.columns, row.data, last, fresh)
         last = fresh
@@ -365,74 +431,26 @@ def _ask(connection: sqlite3.Connection, effect: Effect, seq: int) -> None:
         raise AssertionError(f"two different effects have the key {effect.key}: {known[1]} and {effect}")
 
 
-def _events(connection: sqlite3.Connection, path: Path) -> Iterator[tuple[int, datetime, Event]]:
-    for seq, at_us, name, columns, data in _whole_chain(connection, path):
-        try:
-            event = event_of(name, columns, data)
-        except KeyError as error:
-            raise ledger_errors.too_new(path, f"event {seq} is of the kind '{name}'") from error
-        yield seq, moment(at_us), event
+# ---- the state that is kept ----
 
 
-def _whole_chain(
-    connection: sqlite3.Connection, path: Path
-) -> Iterator[tuple[int, int, str, tuple[Any, Any, Any, Any], str]]:
-    """Every event, oldest first, checked against the one before it."""
-    last, before = GENESIS, 0
-    cursor = connection.execute(_CHAIN)
-    while page := cursor.fetchmany(_PAGE):
-        for seq, at_us, name, plan, task, attempt, token, data, prev, digest in page:
-            columns = (plan, task, attempt, token)
-            if seq != before + 1 or prev != last or digest != link(last, seq, at_us, name, columns, data):
-                raise ledger_errors.chain_broken(path, seq)
-            yield seq, at_us, name, columns, data
-            last, before = digest, seq
+def _identity(connection: sqlite3.Connection, seq: int) -> tuple[str, str]:
+    """The ledger's id, and the hash of an event in hex; empty when there is no such event."""
+    (ledger,) = connection.execute("SELECT value FROM meta WHERE key = 'id'").fetchone()
+    return str(ledger), (hash_of(connection, seq) or b"").hex()
 
 
-# ---- small things ----
+def _fitting_state(connection: sqlite3.Connection, path: Path) -> State | None:
+    from orchestrator.wire import load_state
 
-
-def _value(connection: sqlite3.Connection, pragma: str) -> object:
-    row = connection.execute(f"PRAGMA {pragma}").fetchone()
-    return row[0] if row else None
-
-
-def _identities(path: Path) -> list[tuple[int, int] | None]:
-    """Which files are there under the names of the ledger and its write-ahead log."""
-
-    def identity(name: str) -> tuple[int, int] | None:
-        try:
-            found = os.stat(name)
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
-
-    return [identity(str(path)), identity(f"{path}-wal")]
-
-
-def _patiently(work: Callable[[], T]) -> T:
-    """Again while another connection is in the way; SQLite itself waits before it says so."""
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
-
-    def is_blocked(error: BaseException) -> bool:
-        return isinstance(error, sqlite3.OperationalError) and _name(error).startswith(_BLOCKED)
-
-    again = Retrying(
-        retry=retry_if_exception(is_blocked), stop=stop_after_attempt(3), wait=wait_random(0.01, 0.1), reraise=True
-    )
-    return again(work)
-
-
-def _name(error: sqlite3.Error) -> str:
-    return getattr(error, "sqlite_errorname", "").removeprefix("SQLITE_")
-
-
-@contextmanager
-def _errors_for_people(path: Path) -> Iterator[None]:
+    known = ledger_state.kept(ledger_state.state_file(path))
+    if known is None:
+        return None
+    header, text = known
+    if header.code != ledger_state.code_version() or (header.ledger, header.hash) != _identity(connection, header.seq):
+        return None
     try:
-        yield
-    except sqlite3.Error as error:
-        trouble = ledger_errors.sqlite_trouble(_name(error), path, str(error))
-        if trouble is None:
-            raise
-        raise trouble from error
+        state = load_state(text)
+    except ValueError:  # pydantic's too
+        return None
+    return state if state.seq == header.seq and header.hash else None

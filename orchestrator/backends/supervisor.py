@@ -6,14 +6,15 @@ stdout it says "ready" once. What it reads and writes in RUN_DIR:
 | file | what |
 |---|---|
 | `spec.json` | what to run; read once, then written again without the values of the environment and the secrets |
-| `lock` | locked (flock) for as long as this process lives |
-| `meta.json` | who supervises, whether the program was started, and its process |
+| `lock` | locked (flock) for as long as this process lives; its time moves on while it works (a beat) |
+| `meta.json` | who supervises, whether the program was started, its process and its cgroup |
 | `input`, `input.end` | copied to the program's stdin; the second closes it |
 | `output` | what the program wrote, capped, with literal secrets masked |
 | `waiting` | locked by `orch-agent` while it waits for a person; the time limit stands still meanwhile |
 | `exit.json` | how it ended; written when nothing of the process tree is left |
 
-SIGTERM stops the run: TERM to the tree, the grace, then KILL to every descendant until there is none.
+SIGTERM stops the run: TERM to the tree, the grace, then KILL to every descendant until there is none. Where the daemon
+made a cgroup for the run, the program is put into it, and KILL goes to the cgroup too.
 """
 
 from __future__ import annotations
@@ -41,10 +42,15 @@ CHUNK = 64 * 1024
 DRAIN_CHUNKS = 64  #: more than any pipe holds
 TAIL = 4096  #: of what is dropped, so much of the end is shown after all: errors stand there
 LOCK_WAIT_S = 0.5  #: those who only look hold the lock for an instant
+BEAT_S = 10.0  #: how often we show life
 LOOK_S = 1.0  #: how often we look whether the program waits for a person
 INPUT_S = 0.2  #: how often we look for more input while it is open
 LINGER_S = 1.0  #: what a program leaves behind may end by itself for so long
+#: What says nothing about a file, but that none can be opened just now.
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 MASK = b"[secret]"
+OUTSIDE = b"\0"  #: the program's word that it could not enter its cgroup
+CGROUP_KILL = "cgroup.kill"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -76,11 +82,11 @@ def write_record(name: str, data: dict[str, Any], *, durable: bool = True) -> No
 
 
 def is_locked(name: str) -> bool:
-    """Whether somebody holds a lock on that file."""
+    """Whether somebody holds a lock on that file; yes while that cannot be seen, for then nobody is to be hurried."""
     try:
         fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno in EXHAUSTED
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
@@ -90,18 +96,35 @@ def is_locked(name: str) -> bool:
         os.close(fd)
 
 
-def take_lock() -> bool:
-    """Lock the run folder until this process ends. False: another supervisor has it."""
+def take_lock() -> int | None:
+    """Lock the run folder until this process ends. Returns: the file; None when another supervisor has it."""
     fd = os.open("lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     until = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+            return fd
         except BlockingIOError:
             if time.monotonic() > until:
-                return False
+                return None
             time.sleep(0.02)
+
+
+class Beat:
+    """Shows that this process does its work: the time of the lock file moves on."""
+
+    def __init__(self, lock: int) -> None:
+        self._lock = lock
+        self._due = 0.0
+
+    def give(self) -> float:
+        """Show life if it is time. Returns: seconds until it is time again."""
+        now = time.monotonic()
+        if now >= self._due:
+            with contextlib.suppress(OSError):  # a disk that fails is not our end
+                os.utime(self._lock)
+            self._due = now + BEAT_S
+        return self._due - now
 
 
 # ---- processes ----
@@ -126,15 +149,20 @@ def boot_id() -> str:
 
 
 def descendants(pid: int) -> Iterator[int]:
-    """Every process below that one, parents first."""
+    """Every process below that one, parents first; of each thread, for it is the thread that has children."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
-            children = [int(word) for word in file.read().split()]
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return
-    for child in children:
-        yield child
-        yield from descendants(child)
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                children = [int(word) for word in file.read().split()]
+        except OSError:
+            continue
+        for child in children:
+            yield child
+            yield from descendants(child)
 
 
 def signal_tree(group: int, *signals: int) -> None:
@@ -147,6 +175,58 @@ def signal_tree(group: int, *signals: int) -> None:
         elif group:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
+
+
+# ---- cgroups (version 2) ----
+
+
+def tell_cgroup(path: str, name: str, value: str) -> None:
+    """Write to a file of a cgroup."""
+    fd = os.open(f"{path}/{name}", os.O_WRONLY)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def cgroup_members(path: str) -> list[int]:
+    """The processes in a cgroup and in those below it."""
+    found: list[int] = []
+    for folder, _, _ in os.walk(path):
+        with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", "rb") as file:
+            found += map(int, file.read().split())
+    return found
+
+
+def is_populated(path: str) -> bool:
+    """Whether something lives in a cgroup or below it."""
+    try:
+        with open(f"{path}/cgroup.events", "rb") as file:
+            return b"populated 1" in file.read()
+    except OSError:
+        return False
+
+
+def kill_cgroup(path: str) -> None:
+    """KILL everything in a cgroup and below it."""
+    if os.path.exists(f"{path}/{CGROUP_KILL}"):
+        with contextlib.suppress(OSError):
+            tell_cgroup(path, CGROUP_KILL, "1")
+        return
+    with contextlib.suppress(OSError):  # before Linux 5.14: nothing forks meanwhile; what is frozen dies all the same
+        tell_cgroup(path, "cgroup.freeze", "1")
+    for pid in cgroup_members(path):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        tell_cgroup(path, "cgroup.freeze", "0")
+
+
+def remove_cgroup(path: str) -> None:
+    """Remove an empty cgroup and those below it."""
+    for folder, _, _ in os.walk(path, topdown=False):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
 
 
 class Signals:
@@ -240,13 +320,17 @@ class Output:
     """The capped `output` file. Never refuses anything: what it cannot keep it counts."""
 
     def __init__(self, limit: int, secrets: list[str]) -> None:
-        self._fd = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         self._limit = limit
         self._room = limit
         self._masker = Masker(secrets)
         self._tail = b""
         self.dropped = 0
         self.trouble = ""  #: why it could not be written
+        try:
+            self._fd = os.open("output", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        except OSError as error:  # the program runs all the same
+            self._fd, self._room = -1, 0
+            self.trouble = f"the output could not be written: {error.strerror}"
 
     def write(self, data: bytes, *, last: bool = False) -> None:
         """Keep a chunk of what the program wrote."""
@@ -270,12 +354,13 @@ class Output:
             note += f"; the last {shown} bytes were]\n"
             if self._append(note.encode() + self._tail + b"\n") == 0:
                 self.dropped += shown
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def _append(self, data: bytes) -> int:
         done = 0
         try:
-            while done < len(data):
+            while self._fd >= 0 and done < len(data):
                 done += os.write(self._fd, data[done:])
         except OSError as error:
             self.trouble = f"the output could not be written: {error.strerror}"
@@ -292,10 +377,12 @@ class NotStarted(Exception):
 class Run:
     """One program and everything that descends from it."""
 
-    def __init__(self, spec: dict[str, Any], meta: dict[str, Any], signals: Signals) -> None:
+    def __init__(self, spec: dict[str, Any], meta: dict[str, Any], signals: Signals, beat: Beat) -> None:
         self._spec = spec
         self._meta = meta
         self._signals = signals
+        self._beat = beat
+        self._cgroup: str = spec.get("cgroup", "")  #: empty: it is in none of its own
         self._poll = select.poll()
         self._poll.register(signals.wake, select.POLLIN)
         self._output = Output(spec["output_limit_bytes"], spec["secrets"])
@@ -308,24 +395,34 @@ class Run:
         self._why = "exit"
         self._kill_at: float | None = None  #: None until the tree has been asked to end
         self._kill_pause = 0.02
+        self._killed: set[int] = set()
         self._used = 0.0  #: seconds of the time limit
         self._looked_at = 0.0
 
     def start(self) -> None:
         """Start the program. Raises: NotStarted."""
-        given, sink = (os.open(os.devnull, os.O_RDONLY), -1) if self._spec["stdin"] == "none" else os.pipe()
-        source, written = os.pipe()
-        trouble, told = os.pipe()
-        supervisor = os.getpid()
-        self._group = os.fork()
+        try:
+            given, sink = (os.open(os.devnull, os.O_RDONLY), -1) if self._spec["stdin"] == "none" else os.pipe()
+            source, written = os.pipe()
+            trouble, told = os.pipe()
+            supervisor = os.getpid()
+            self._group = os.fork()
+        except OSError as error:
+            self._leave_cgroup()
+            self._output.close()
+            raise NotStarted(f"cannot start '{self._spec['argv'][0]}': {error.strerror}") from error
         if self._group == 0:
             become(self._spec, supervisor, given, written, told)
         for fd in (given, written, told):
             os.close(fd)
         with open(trouble, "rb") as file:  # ends when the program runs, or could not
-            why = file.read().decode(errors="replace")
+            said = file.read()
+        if said.startswith(OUTSIDE):
+            self._leave_cgroup()
+        why = said.removeprefix(OUTSIDE).decode(errors="replace")
         if why:
             os.waitpid(self._group, 0)
+            self._leave_cgroup()
             self._output.close()
             raise NotStarted(why)
         self._source, self._sink = source, sink
@@ -335,12 +432,15 @@ class Run:
             os.set_blocking(sink, False)
         self._looked_at = time.monotonic()
         self._meta["agent"] = {"pid": self._group, "start_time": start_time(self._group)}
-        write_record("meta.json", self._meta, durable=False)
+        self._meta["cgroup"] = self._cgroup or None
+        with contextlib.suppress(OSError):  # nobody depends on it
+            write_record("meta.json", self._meta, durable=False)
 
     def attend(self) -> dict[str, Any]:
         """Keep the program's pipes moving and its time until nothing of it is left. Returns: the exit record."""
         while not self._all_gone():
             now = time.monotonic()
+            self._beat.give()
             self._keep_time(now)
             self._end_tree(now)
             self._copy_input()
@@ -351,6 +451,7 @@ class Run:
                     self._copy_output()
         if not LINUX:
             signal_tree(self._group, signal.SIGKILL)  # orphans do not come to us there
+        self._leave_cgroup()
         for _ in range(DRAIN_CHUNKS):  # not until its end: somebody outside the tree may hold the pipe too
             if self._source < 0 or not self._copy_output():
                 break
@@ -406,9 +507,14 @@ class Run:
         if self._status is not None:
             self._kill_at = min(self._kill_at, now + LINGER_S)
         if now >= self._kill_at:
+            if self._cgroup:
+                kill_cgroup(self._cgroup)
+            found = set(descendants(os.getpid()))
             signal_tree(self._group, signal.SIGKILL)
+            # what grows while it is killed is gone after at once; what does not die is left in peace for longer
+            self._kill_pause = 0.005 if found - self._killed else min(1.0, 2 * self._kill_pause)
+            self._killed |= found
             self._kill_at = now + self._kill_pause
-            self._kill_pause = min(1.0, 2 * self._kill_pause)
 
     def _pause(self, now: float) -> float:
         """Seconds until something has to be done, if nothing happens."""
@@ -421,6 +527,16 @@ class Run:
         if self._sink >= 0 and not self._pending:
             due.append(INPUT_S)
         return max(0.001, min(due))
+
+    def _leave_cgroup(self) -> None:
+        """End what is in the run's cgroup without being below us, and remove it."""
+        if self._cgroup:
+            until = time.monotonic() + LINGER_S
+            while is_populated(self._cgroup) and time.monotonic() < until:
+                kill_cgroup(self._cgroup)
+                time.sleep(0.005)
+            remove_cgroup(self._cgroup)
+            self._cgroup = ""
 
     def _copy_output(self) -> bool:
         """Keep one chunk of output. Returns: whether there was any."""
@@ -441,9 +557,10 @@ class Run:
         while self._sink >= 0:
             if not self._pending:
                 over = os.path.exists("input.end")  # looked at first: what was written before it must not be missed
-                self._pending = self._more_input()
-                if not self._pending:
-                    if over:
+                more = self._more_input()
+                self._pending = more or b""
+                if not more:
+                    if over and more is not None:
                         self._close_input()
                     return
             try:
@@ -457,11 +574,12 @@ class Run:
             with contextlib.suppress(KeyError):
                 self._poll.unregister(self._sink)
 
-    def _more_input(self) -> bytes:
+    def _more_input(self) -> bytes | None:
+        """What has been added to the input; None when it cannot be seen just now."""
         try:
             fd = os.open("input", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return b""
+        except OSError as error:
+            return None if error.errno in EXHAUSTED else b""
         try:
             data = os.pread(fd, CHUNK, self._copied)
         except OSError:
@@ -486,6 +604,11 @@ def become(spec: dict[str, Any], supervisor: int, given: int, written: int, told
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != supervisor:
             os._exit(127)
+        if spec.get("cgroup"):
+            try:
+                tell_cgroup(spec["cgroup"], "cgroup.procs", "0")
+            except OSError:  # it runs all the same, and its tree is ended without
+                os.write(told, OUTSIDE)
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():
             with contextlib.suppress(OSError, ValueError):
@@ -517,26 +640,30 @@ def exit_record(why: str, code: int | None = None, dropped: int = 0, detail: str
     return {"why": why, "code": code, "dropped_bytes": dropped, "detail": detail}
 
 
-def leave(record: dict[str, Any], signals: Signals) -> None:
-    """Write the exit record, however long the disk is full; a folder that is gone needs none."""
-    while True:
+def insist(name: str, record: dict[str, Any], beat: Beat, signals: Signals | None = None) -> bool:
+    """Write a record, however long the disk is full.
+
+    Returns: whether it stands there; not when the folder is gone or, with `signals`, when we are to stop meanwhile.
+    """
+    while signals is None or not signals.stop_asked:
         try:
-            return write_record("exit.json", record)
+            write_record(name, record)
+            return True
         except FileNotFoundError:
-            return None
+            return False
         except OSError:
-            if signals.stop_asked:
-                raise
+            beat.give()
             time.sleep(1)
+    return False
 
 
-def go_given(signals: Signals) -> bool:
+def go_given(signals: Signals, beat: Beat) -> bool:
     """Wait for the go-byte. False: whoever started us went away, or does not want it any more."""
     poll = select.poll()
     poll.register(0, select.POLLIN)
     poll.register(signals.wake, select.POLLIN)
     while not signals.stop_asked:
-        if any(fd == 0 for fd, _ in poll.poll()):
+        if any(fd == 0 for fd, _ in poll.poll(beat.give() * 1000)):
             return os.read(0, 1) != b""
         signals.clear()
     return False
@@ -563,8 +690,10 @@ def supervise() -> int:
     """From the lock to the exit record, in the run folder. Returns: the exit status."""
     signals = Signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    if not take_lock():
+    lock = take_lock()
+    if lock is None:
         return IN_USE
+    beat = Beat(lock)
     if os.path.exists("meta.json") or os.path.exists("exit.json"):
         return USED
     with open("spec.json", encoding="ascii") as file:
@@ -572,25 +701,32 @@ def supervise() -> int:
     public = spec | {"env": sorted(spec["env"]), "secrets": len(spec["secrets"])}
     write_record("spec.json", public, durable=False)
     me = {"pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
-    meta: dict[str, Any] = {"supervisor": me, "started": False, "agent": None}
+    meta: dict[str, Any] = {"supervisor": me, "nonce": spec.get("nonce", ""), "started": False, "agent": None}
     write_record("meta.json", meta, durable=False)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     with contextlib.suppress(OSError):
         os.write(1, b"ready\n")
     hush(1)
-    if not go_given(signals):
-        leave(exit_record("never_started"), signals)
-        return 0
+    if not go_given(signals, beat):
+        return never_started(spec, beat)
     hush(0)
     meta["started"] = True
-    write_record("meta.json", meta)  # before the program: after a crash nobody may think that it never ran
-    run = Run(spec, meta, signals)
+    if not insist("meta.json", meta, beat, signals):  # before the program: nobody may think that it never ran
+        return never_started(spec, beat)
+    run = Run(spec, meta, signals, beat)
     try:
         run.start()
     except NotStarted as error:
-        leave(exit_record("not_found", detail=str(error)), signals)
+        insist("exit.json", exit_record("not_found", detail=str(error)), beat)
     else:
-        leave(run.attend(), signals)
+        insist("exit.json", run.attend(), beat)
+    return 0
+
+
+def never_started(spec: dict[str, Any], beat: Beat) -> int:
+    """Leave the record of a program that was not wanted any more. Returns: the exit status."""
+    remove_cgroup(spec.get("cgroup", ""))
+    insist("exit.json", exit_record("never_started"), beat)
     return 0
 
 

@@ -18,6 +18,7 @@ from orchestrator.backends.submodules import empty_submodules, fill_submodules
 from orchestrator.backends.takeover import Takeover, write_whole
 from orchestrator.core.gitformats import alternates_line, is_commit_id, packed_refs_text
 from orchestrator.model.attempt import Workspace
+from orchestrator.model.errors import FencedError
 from orchestrator.model.ids import AttemptId, CandidateId, Commit
 
 MARKER = "workspace.json"  #: beside the repository, written last: one that has it is complete
@@ -34,6 +35,7 @@ class Wanted:
     start: Commit | None
     merge: Commit | None
     keep: tuple[str, ...] = ()  #: what a check may leave for the next one
+    token: int = 0  #: of the claim it is made for; 0: none
 
     @property
     def first(self) -> Commit:
@@ -117,6 +119,17 @@ def _check_out(repositories: Repositories, wanted: Wanted, git_dir: Path, tree: 
 def marker(git_dir: Path) -> dict[str, object]:
     """What a finished workspace was made for; empty when it is not finished."""
     return read_record(git_dir.with_name(MARKER)) or {}
+
+
+def refuse_another_token(git_dir: Path, token: int) -> None:
+    """Raises: FencedError when the workspace was made for another claim, as after an older ledger was put back."""
+    made = marker(git_dir).get("token") or token
+    if made != token:
+        raise FencedError(
+            f"the tree of {git_dir.parent.name} belongs to another claim",
+            why=f"it was made under token {made}, and is asked for under {token}",
+            fix=f"nothing was taken from it; look at it: {git_dir.parent}",
+        )
 
 
 def _wish(wanted: Wanted) -> dict[str, object]:

@@ -13,7 +13,23 @@ if TYPE_CHECKING:
     from orchestrator.wire import Accepted, SubmitPlan
 
 Verb = Literal[
-    "pause", "resume", "cancel", "retry", "answer", "hand_in", "give_back", "prune", "publish", "undo", "stop"
+    "pause",
+    "resume",
+    "cancel",
+    "retry",
+    "answer",
+    "hand_in",
+    "give_back",
+    "prune",
+    "publish",
+    "undo",
+    "stop",
+    "claim",
+    "renew",
+    "heartbeat",
+    "release",
+    "finish",
+    "evict",
 ]
 
 

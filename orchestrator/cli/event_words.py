@@ -116,6 +116,13 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "plan_finished": lambda d: "no task can move any more",
     "plan_cancelled": lambda d: f"cancelled{_by(d)}{_reason(d)}",
     "lease_granted": lambda d: "claimed; its files are reserved",
+    "lease_renewed": lambda d: f"claim renewed ({d.get('cause')})",
+    "lease_suspected": lambda d: "its time is over without a sign of life: it is looked at",
+    "lease_stuck": lambda d: f"cannot be stopped: processes {joined([str(pid) for pid in d.get('processes', ())])}",
+    "eviction_began": lambda d: f"taken away{_by(d)}{_reason(d)}",
+    "late_result": lambda d: f"came late and is kept{_reason({'r': joined(d.get('salvage', ()))}, 'r')}",
+    "holder_ready": lambda d: "its tree is ready for its holder",
+    "holder_released": lambda d: f"given back{_by(d)}{_reason(d)}",
     "lease_ended": lambda d: f"claim ended{_reason(d, 'cause')}",
     "attempt_started": lambda d: f"attempt {d.get('number')} started with {d.get('agent')}",
     "workspace_made": _workspace,
@@ -171,6 +178,9 @@ WORDS: dict[str, Callable[[Data], str]] = {
     "published": lambda d: f"target moved to {short(d.get('commit'))}",
     "lane_overdue": lambda d: f"in {_kind(d.get('lane'))} for longer than {_span(d.get('limit'))}",
     "tree_removed": lambda d: f"tree of {d.get('owner')} removed",
+    "projection_mended": lambda d: (
+        f"{counted(d.get('count', 0), 'row')} of what is shown here did not follow from the events, and written anew"
+    ),
     "trash_emptied": lambda d: f"{counted(len(d.get('entries', ())), 'tree')} deleted from the trash",
     "effect_abandoned": lambda d: f"{d.get('key')} could not be done{_reason(d, 'detail')}",
 }

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 from orchestrator import __version__
 from orchestrator.cli import (
     bare,
+    claim,
     config,
     conflicts,
     control,
@@ -97,6 +98,19 @@ HELP: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("retry", "try a task again, with all counts at zero", "retry api"),
             ("cancel", "give a task up, or everything", "cancel api --reason 'not needed'"),
             ("stop", "end the daemon", "stop --detach"),
+        ),
+    ),
+    (
+        "Work beside it",
+        (
+            ("claim acquire", "claim a task and get its folder", "claim acquire api --as alice"),
+            ("claim heartbeat", "show that you are still at it", "claim heartbeat api"),
+            ("claim renew", "have the whole time of a claim again", "claim renew api"),
+            ("claim finish", "hand it in, through the gate", "claim finish api --summary 'v2 answers'"),
+            ("claim release", "give it back; what was done is kept", "claim release api"),
+            ("claim list", "who holds what", "claim list"),
+            ("claim status", "who holds a task, and for how long", "claim status api"),
+            ("claim force-evict", "take a task away from its holder", "claim force-evict api --reason 'went home'"),
         ),
     ),
     (
@@ -233,6 +247,15 @@ _conflicts = _group("conflicts", "What cannot be merged, and who resolves it.", 
 _add(_conflicts, "conflicts open", conflicts.open_)
 _add(_conflicts, "conflicts done", conflicts.done)
 _add(_conflicts, "conflicts abort", conflicts.abort)
+_claim = _group("claim", "Tasks for agents, or people, that you start by hand.", example="claim acquire")
+_add(_claim, "claim acquire", claim.acquire)
+_add(_claim, "claim heartbeat", claim.heartbeat)
+_add(_claim, "claim renew", claim.renew)
+_add(_claim, "claim finish", claim.finish)
+_add(_claim, "claim release", claim.release)
+_add(_claim, "claim list", claim.list_)
+_add(_claim, "claim status", claim.status)
+_add(_claim, "claim force-evict", claim.force_evict)
 _add(app, "pause", control.pause)
 _add(app, "resume", control.resume)
 _add(app, "cancel", control.cancel)

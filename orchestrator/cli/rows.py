@@ -12,7 +12,7 @@ from orchestrator.model.attempt import AttemptState
 from orchestrator.model.errors import NothingError, UsageError
 from orchestrator.model.item import Item, ItemKind, Option
 from orchestrator.model.run import IN_PROGRESS, OVER, PLAN_OVER, Lane, PlanPhase, TaskState
-from orchestrator.model.view import AttemptView, PlanView, TaskView, Totals
+from orchestrator.model.view import AttemptView, LeaseView, PlanView, TaskView, Totals
 
 if TYPE_CHECKING:
     from orchestrator.ports import LedgerReader
@@ -27,7 +27,8 @@ def _time(value: str | None) -> datetime | None:
 
 
 #: What this version knows of each row; a newer daemon may write more.
-_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (PlanView, TaskView, AttemptView, Item, Option)}
+_ROWS = (PlanView, TaskView, AttemptView, LeaseView, Item, Option)
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in _ROWS}
 
 
 def _known(kind: type[Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +45,13 @@ def attempt_view(row: Mapping[str, Any]) -> AttemptView:
     return AttemptView(**known)
 
 
+def lease_view(row: Mapping[str, Any]) -> LeaseView:
+    known = _known(LeaseView, row)
+    for name in ("granted_at", "expires_at", "heartbeat_at", "review_by"):
+        known[name] = _time(known[name])
+    return LeaseView(**known)
+
+
 def task_view(row: Mapping[str, Any]) -> TaskView:
     known = _known(TaskView, row)
     known["state"] = TaskState(known["state"])
@@ -54,6 +62,7 @@ def task_view(row: Mapping[str, Any]) -> TaskView:
     for name in ("files", "depends_on", "changed"):
         known[name] = tuple(known[name])
     known["history"] = tuple(attempt_view(one) for one in known["history"])
+    known["lease"] = lease_view(known["lease"]) if known.get("lease") else None
     return TaskView(**known)
 
 

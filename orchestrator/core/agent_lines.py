@@ -32,3 +32,10 @@ def read_report(line: bytes) -> AgentReport | None:
             return Progress(text=text)
         case _:
             return None
+
+
+def token_in(line: bytes) -> int | None:
+    """The token of the lease under which a line was written; None for one that names none."""
+    data = json.loads(line)
+    token = data.get("token") if isinstance(data, dict) else None
+    return token if isinstance(token, int) and not isinstance(token, bool) else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.core import byhand, publish, undo
+from orchestrator.core import byhand, eviction, publish, undo
 from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
+from orchestrator.core.lease import token_of
+from orchestrator.core.leaseitems import NOT_STOPPED, REVIEW
 from orchestrator.core.overlap import covers
 from orchestrator.core.schedule import is_settled
 from orchestrator.core.takeup import take_up
@@ -100,6 +102,8 @@ def _answered_plan(draft: Draft, plan: PlanRun, item: Item, fact: AnswerGiven) -
     match fact.choice:
         case "publish" | "retry" if item.kind in {ItemKind.INCOMPLETE, ItemKind.PUBLISH_REFUSED}:
             draft.record(PublishRequested(plan_id=plan.id, by=fact.by))
+        case "retry" if item.trigger == NOT_STOPPED:
+            eviction.stop_again(draft, plan, item)
         case "retry":
             publish.release_sync(draft, plan)
         case "send_back":
@@ -163,9 +167,15 @@ def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact:
         elif task.undo is not None:
             draft.record(UndoDropped(plan_id=plan.id, task_id=task_id, reason=fact.text or f"dropped by {fact.by}"))
         return
+    if item.trigger in {NOT_STOPPED, REVIEW}:
+        if fact.choice == "retry":
+            eviction.stop_again(draft, plan, item)
+        else:
+            eviction.reviewed(draft, plan, item, evict=fact.choice == "give_up", by=fact.by)
+        return
     match fact.choice:
         case "retry" if item.kind is ItemKind.STUCK and task.hand_off is not None:
-            draft.record(TaskQueued(plan_id=plan.id, task_id=task_id))
+            draft.record(TaskQueued(plan_id=plan.id, task_id=task_id, token=token_of(plan, task)))
         case "retry":
             said = (f"a person said: {fact.text}",) if fact.text else ()
             reopen(draft, plan, task_id, fact.by, (item.context, *said))
@@ -189,7 +199,7 @@ def _answered_task(draft: Draft, plan: PlanRun, item: Item, task: TaskRun, fact:
             approved = fact.choice == "approve"
             draft.record(ReviewDecided(plan_id=plan.id, task_id=task_id, approved=approved, by=fact.by, text=fact.text))
             if approved:
-                draft.record(TaskQueued(plan_id=plan.id, task_id=task_id))
+                draft.record(TaskQueued(plan_id=plan.id, task_id=task_id, token=token_of(plan, task)))
             else:
                 why = fact.text or f"a person rejected the change of {', '.join(item.paths)}"
                 task_failed(draft, draft.plan(plan.id), task_id, FailureKind.REVIEW_REJECTED, why)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from orchestrator.core import escalation
+from orchestrator.core import escalation, lease
 from orchestrator.core.draft import Draft, keys_of
 from orchestrator.core.evidence import failure_before_evidence, what_is_wrong
 from orchestrator.core.failures import task_failed
 from orchestrator.core.overlap import covers
 from orchestrator.core.retry import failure_of, words_for
 from orchestrator.core.schedule import Start
-from orchestrator.core.steps import attempt_steps, request_run, step_after
+from orchestrator.core.steps import attempt_steps, request_run, step_after, stop_run
 from orchestrator.model.agent import AgentReport, Asked, HandedIn, NoChange, Progress, Terminal
 from orchestrator.model.attempt import (
     Attempt,
@@ -23,7 +23,7 @@ from orchestrator.model.attempt import (
     RunKind,
     RunState,
 )
-from orchestrator.model.effect import CollectWork, MakeWorkspace, RemoveTree, StopRun
+from orchestrator.model.effect import CollectWork, MakeWorkspace, ProbeTree, RemoveTree
 from orchestrator.model.event import (
     AttemptEnded,
     AttemptFlagged,
@@ -33,14 +33,16 @@ from orchestrator.model.event import (
     Escalated,
     HandedOff,
     HandOffDeclared,
+    HolderReady,
     ItemWithdrawn,
     Landed,
+    LateResult,
     LeaseEnded,
-    LeaseGranted,
     NoChangeDeclared,
     ProgressReported,
     ReportsRead,
     ReviewAsked,
+    SentBack,
     TaskQueued,
     WorkspaceMade,
 )
@@ -70,15 +72,8 @@ def start_task(draft: Draft, plan: PlanRun, start: Start) -> None:
     assert plan.tip is not None
     number = task.attempts + 1
     attempt = attempt_id(plan.id, task.task.id, number)
-    token = draft.state.token + 1
+    token = lease.grant(draft, plan, task.task.id, attempt, holder=start.agent)
     draft.record(
-        LeaseGranted(
-            plan_id=plan.id,
-            task_id=task.task.id,
-            attempt_id=attempt,
-            token=token,
-            expires_at=draft.now + plan.plan.execution.lease_ttl,
-        ),
         AttemptStarted(
             plan_id=plan.id,
             task_id=task.task.id,
@@ -110,14 +105,15 @@ def live_attempt(
     attempt = plan.attempts.get(fact.attempt_id) if plan else None
     if plan is None or attempt is None:
         return None
-    lease = plan.leases.get(attempt.task_id)
-    return (plan, attempt) if lease is not None and lease.token == attempt.token else None
+    return (plan, attempt) if lease.lease_of(attempt, plan) is not None else None
 
 
 def workspace_ready(draft: Draft, fact: WorkspaceReady) -> None:
     if (found := live_attempt(draft, fact)) is None:
         return
     plan, attempt = found
+    if attempt.workspace is not None:
+        return  # told once more
     draft.record(
         WorkspaceMade(
             **keys_of(plan, attempt),
@@ -128,8 +124,18 @@ def workspace_ready(draft: Draft, fact: WorkspaceReady) -> None:
     if attempt.state is AttemptState.STOPPING:
         collect(draft, draft.plan(plan.id), draft.plan(plan.id).attempts[attempt.id], None)
         return
-    kind, name = attempt_steps(plan)[0]
-    request_run(draft, plan, attempt.id, kind, name)
+    next_step(draft, draft.plan(plan.id), attempt, None)
+
+
+def next_step(draft: Draft, plan: PlanRun, attempt: Attempt, after: str | None) -> None:
+    """What follows a step of an attempt: the next prepare step, then the agent, or whoever claimed it by hand."""
+    step = step_after(attempt_steps(plan), after)
+    assert step is not None, "the agent is always the last step"
+    kind, name = step
+    if kind is RunKind.AGENT and attempt.held:
+        draft.record(HolderReady(**keys_of(plan, attempt)))
+    else:
+        request_run(draft, plan, attempt.id, kind, name)
 
 
 def workspace_failed(draft: Draft, fact: WorkspaceFailed) -> None:
@@ -149,13 +155,13 @@ def last_lines(output: str) -> str:
 
 def run_ended(draft: Draft, plan: PlanRun, attempt: Attempt, run: Run, exit: RunExit, tail: str) -> None:
     """A prepare step or the agent program of an attempt is over."""
-    stopping = attempt.state is AttemptState.STOPPING
+    stopping = attempt.state in {AttemptState.STOPPING, AttemptState.STUCK}
     if exit.why is ExitWhy.NEVER_STARTED and not stopping:
         request_run(draft, plan, attempt.id, run.kind, run.name, run.try_number + 1)
     elif run.kind is RunKind.AGENT or stopping:
         collect(draft, plan, attempt, exit, "" if failure_of(exit) is None else last_lines(tail))
-    elif failure_of(exit) is None and (step := step_after(attempt_steps(plan), run.name)) is not None:
-        request_run(draft, plan, attempt.id, *step)
+    elif failure_of(exit) is None:
+        next_step(draft, plan, attempt, run.name)
     else:
         index = int(run.name.rsplit("-", 1)[1]) - 1
         command = " ".join(plan.plan.prepare.run[index])
@@ -169,20 +175,48 @@ def collect(draft: Draft, plan: PlanRun, attempt: Attempt, exit: RunExit | None,
     draft.ask(
         CollectWork(
             **keys_of(plan, attempt),
-            keep_only=failure_before_evidence(attempt) is not None or attempt.cancelled,
+            keep_only=failure_before_evidence(attempt) is not None or attempt.cancelled or _is_taken_back(attempt),
             also=plan.tasks[attempt.task_id].merges,
         )
     )
 
 
+def _is_taken_back(attempt: Attempt) -> bool:
+    """Whether its task is free again whatever it did: evicted, or given back."""
+    return attempt.evicted is not None or attempt.released is not None
+
+
+def late(draft: Draft, fact: WorkCollected) -> None:
+    """What a holder that was replaced brought: kept and shown, and never taken for the task."""
+    plan = draft.plan_of(fact.attempt_id)
+    attempt = plan.attempts.get(fact.attempt_id) if plan else None
+    if plan is None or attempt is None:
+        return
+    if set(fact.salvage) - set(attempt.salvage) or fact.head not in {None, attempt.head, attempt.base}:
+        draft.record(
+            LateResult(
+                plan_id=plan.id,
+                task_id=attempt.task_id,
+                attempt_id=attempt.id,
+                late_token=attempt.token,
+                head=fact.head,
+                salvage=fact.salvage,
+            )
+        )
+
+
 def work_collected(draft: Draft, fact: WorkCollected) -> None:
     """Evidence, not words: what the attempt left decides how it ended."""
     if (found := live_attempt(draft, fact)) is None:
+        late(draft, fact)
         return
     plan, attempt = found
     task = plan.tasks[attempt.task_id]
     if attempt.cancelled:
         end(draft, plan, attempt, Ending.CANCELLED, fact)
+        return
+    if _is_taken_back(attempt):
+        take_back(draft, plan, attempt, fact)
         return
     if (failure := failure_before_evidence(attempt)) is not None:
         words = words_for(attempt.exit) if attempt.exit else "stopped"
@@ -204,11 +238,23 @@ def work_collected(draft: Draft, fact: WorkCollected) -> None:
         return
     if not fact.changed and task.merges is None:
         end(draft, plan, attempt, Ending.NO_OP, fact)
-        draft.record(Landed(plan_id=plan.id, task_id=task.task.id, candidate_id=None, commit=None))
+        draft.record(Landed(plan_id=plan.id, task_id=task.task.id, candidate_id=None, commit=None, token=attempt.token))
         draft.ask(RemoveTree(plan_id=plan.id, owner=attempt.id))
         return
     end(draft, plan, attempt, Ending.HANDED_OFF, fact)
     hand_off(draft, draft.plan(plan.id), attempt, fact)
+
+
+def take_back(draft: Draft, plan: PlanRun, attempt: Attempt, fact: WorkCollected) -> None:
+    """The task is free for a new claim; whoever gets it starts afresh, and is told what is kept."""
+    evicted = attempt.evicted is not None
+    end(draft, plan, attempt, Ending.EVICTED if evicted else Ending.RELEASED, fact)
+    why = f"attempt {attempt.number} was {'taken away' if evicted else 'given back'}"
+    kept = (*fact.salvage, *((f"commit {fact.head}",) if fact.head is not None and fact.head != attempt.base else ()))
+    finding = f"{why}: {attempt.evicted or attempt.released}" + (f"; kept: {', '.join(kept)}" if kept else "")
+    draft.record(
+        SentBack(plan_id=plan.id, task_id=attempt.task_id, failure=None, findings=(finding,), resume_from=None)
+    )
 
 
 def hand_off(draft: Draft, plan: PlanRun, attempt: Attempt, fact: WorkCollected) -> None:
@@ -224,7 +270,7 @@ def hand_off(draft: Draft, plan: PlanRun, attempt: Attempt, fact: WorkCollected)
         item = escalation.protected(draft.state, plan, plan.tasks[task.task.id], guarded, draft.now)
         draft.record(Escalated(plan_id=plan.id, task_id=task.task.id, item=item, holds_task=True))
     else:
-        draft.record(TaskQueued(plan_id=plan.id, task_id=task.task.id))
+        draft.record(TaskQueued(plan_id=plan.id, task_id=task.task.id, token=attempt.token))
 
 
 def end(
@@ -327,7 +373,7 @@ def stop_attempt(
     draft: Draft, plan: PlanRun, attempt: Attempt, *, stop_as: FailureKind | None = None, cancelled: bool = False
 ) -> None:
     """End the processes of a live attempt; its end follows from theirs."""
-    already = attempt.state is AttemptState.STOPPING
+    already = attempt.state in {AttemptState.STOPPING, AttemptState.STUCK}
     draft.record(
         AttemptStopping(
             **keys_of(plan, attempt),
@@ -337,4 +383,7 @@ def stop_attempt(
     )
     run = plan.runs.get(attempt.run_id) if attempt.run_id else None
     if not already and run is not None and run.state is not RunState.REQUESTED:
-        draft.ask(StopRun(run_id=run.id))  # one that is only requested is stopped as soon as its supervisor is there
+        stop_run(draft, plan, run)  # one that is only requested is stopped as soon as its supervisor is there
+    elif not already and attempt.held and attempt.state is AttemptState.RUNNING:
+        # nobody else gets its files while its holder may still be in the tree
+        draft.ask(ProbeTree(attempt_id=attempt.id, token=attempt.token, asked=draft.state.seq))

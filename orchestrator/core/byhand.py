@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from orchestrator.core import lease
 from orchestrator.core.attempts import end, hand_off, live_attempt
 from orchestrator.core.draft import Draft, keys_of
 from orchestrator.core.evidence import one_line, outside_files
@@ -19,7 +22,6 @@ from orchestrator.model.event import (
     ByHandNotYet,
     ByHandReady,
     Landed,
-    LeaseGranted,
     WorkspaceMade,
 )
 from orchestrator.model.fact import GiveBackAsked, HandInAsked, WorkCollected, WorkspaceFailed, WorkspaceReady
@@ -45,16 +47,13 @@ def take(draft: Draft, plan: PlanRun, item: Item, task_id: TaskId, by: str) -> N
     task = plan.tasks[task_id]
     assert plan.tip is not None
     number = task.attempts + 1
-    attempt, token = attempt_id(plan.id, task_id, number), draft.state.token + 1
+    attempt = attempt_id(plan.id, task_id, number)
     start = task.hand_off.head if task.hand_off else None
+    # a person takes the time that it takes; the limit of the lane tells when that is long
+    token = lease.grant(
+        draft, plan, task_id, attempt, holder=by, ttl=timedelta(), reason=f"resolves {item.id} by hand", beats=False
+    )
     draft.record(
-        LeaseGranted(
-            plan_id=plan.id,
-            task_id=task_id,
-            attempt_id=attempt,
-            token=token,
-            expires_at=draft.now + plan.plan.execution.lease_ttl,
-        ),
         AttemptStarted(
             plan_id=plan.id,
             task_id=task_id,
@@ -105,6 +104,8 @@ def workspace_ready(draft: Draft, fact: WorkspaceReady) -> None:
     if (found := live_attempt(draft, fact)) is None:
         return
     plan, attempt = found
+    if attempt.workspace is not None:
+        return  # told once more
     draft.record(WorkspaceMade(**keys_of(plan, attempt), workspace=fact.workspace, base=fact.base))
     if attempt.state is AttemptState.STOPPING:
         _collect(draft, draft.plan(plan.id), attempt, keep_only=True)
@@ -177,7 +178,9 @@ def collected(draft: Draft, fact: WorkCollected) -> None:
     if not fact.changed and task.merges is None:
         end(draft, plan, attempt, Ending.NO_OP, fact)
         draft.record(answered)
-        draft.record(Landed(plan_id=plan.id, task_id=attempt.task_id, candidate_id=None, commit=None))
+        draft.record(
+            Landed(plan_id=plan.id, task_id=attempt.task_id, candidate_id=None, commit=None, token=attempt.token)
+        )
         if not mine.keep:
             draft.ask(RemoveTree(plan_id=plan.id, owner=attempt.id))
         return

@@ -8,11 +8,12 @@ from __future__ import annotations
 from orchestrator.core import escalation, undo
 from orchestrator.core.draft import Draft
 from orchestrator.core.failures import task_failed
+from orchestrator.core.lease import token_of
 from orchestrator.core.publish import hold_publish
 from orchestrator.core.retry import failure_of, words_for
-from orchestrator.core.steps import candidate_steps, request_run, step_after
+from orchestrator.core.steps import candidate_steps, request_run, step_after, stop_run
 from orchestrator.model.attempt import ExitWhy, FailureKind, Run, RunExit, RunKind, RunState
-from orchestrator.model.effect import BuildCandidate, LandCandidate, MirrorBranch, RemoveTree, StopRun
+from orchestrator.model.effect import BuildCandidate, LandCandidate, MirrorBranch, RemoveTree
 from orchestrator.model.event import (
     CandidateDropped,
     CandidateMade,
@@ -43,6 +44,7 @@ from orchestrator.model.run import Candidate, CandidateStage, Drain, PlanPhase, 
 MAX_SYNCS = 5  #: in a row, while publishing: a target that moves faster than its checks run needs a person
 #: phases in which nothing is taken to the gate but what publishing needs, which a person asked for
 _PUBLISHES = frozenset({PlanPhase.FINISHED, PlanPhase.PAUSED})
+_NO_VERDICT = frozenset({ExitWhy.NEVER_STARTED, ExitWhy.LOST, ExitWhy.RESTARTED})
 MAX_CHECK_RUNS = 3  #: of one check whose supervisor was lost
 
 
@@ -140,7 +142,7 @@ def drop(draft: Draft, plan: PlanRun, reason: str, *, requeued: bool) -> None:
     run = plan.runs.get(candidate.run_id) if candidate.run_id else None
     if run is not None:
         if run.state is not RunState.REQUESTED:  # else it is stopped as soon as its supervisor is there
-            draft.ask(StopRun(run_id=run.id))
+            stop_run(draft, plan, run)
     elif candidate.stage is not CandidateStage.BUILDING:  # else its tree goes when it is reported as built
         draft.ask(RemoveTree(plan_id=plan.id, owner=candidate.id))
 
@@ -198,6 +200,11 @@ def go_on(draft: Draft, plan: PlanRun, after: str | None) -> None:
         return
     assert candidate.commit is not None
     assert candidate.tree is not None
+    task = plan.tasks[candidate.task_id] if candidate.task_id else None
+    token = token_of(plan, task) if task else None
+    if task is not None and (token or 0) != candidate.token:
+        could_not(draft, candidate.id, "the task has another holder by now", f"token {token}, not {candidate.token}")
+        return
     draft.record(
         GatePassed(
             plan_id=plan.id,
@@ -205,6 +212,7 @@ def go_on(draft: Draft, plan: PlanRun, after: str | None) -> None:
             candidate_id=candidate.id,
             commit=candidate.commit,
             tree=candidate.tree,
+            token=token,
         )
     )
     draft.ask(LandCandidate(plan_id=plan.id, candidate_id=candidate.id, old=candidate.parent, new=candidate.commit))
@@ -216,9 +224,9 @@ def run_ended(draft: Draft, plan: PlanRun, run: Run, exit: RunExit, tail: str) -
         draft.ask(RemoveTree(plan_id=plan.id, owner=run.owner))
         return
     plan, candidate = found
-    if exit.why in {ExitWhy.NEVER_STARTED, ExitWhy.LOST} and run.try_number < MAX_CHECK_RUNS:
+    if exit.why in _NO_VERDICT and run.try_number < MAX_CHECK_RUNS:
         request_run(draft, plan, candidate.id, run.kind, run.name, run.try_number + 1)
-    elif exit.why in {ExitWhy.NEVER_STARTED, ExitWhy.LOST}:
+    elif exit.why in _NO_VERDICT:
         could_not(draft, candidate.id, f"{run.name} was lost {MAX_CHECK_RUNS} times", words_for(exit))
     elif failure_of(exit) is None:
         if run.kind is RunKind.CHECK:
@@ -340,7 +348,15 @@ def candidate_landed(draft: Draft, fact: CandidateLanded) -> None:
     if candidate.task_id is not None:
         attempt = plan.tasks[candidate.task_id].attempt_id
         mine = plan.attempts[attempt].by_hand if attempt else None
-        draft.record(Landed(plan_id=plan.id, task_id=candidate.task_id, candidate_id=candidate.id, commit=fact.commit))
+        draft.record(
+            Landed(
+                plan_id=plan.id,
+                task_id=candidate.task_id,
+                candidate_id=candidate.id,
+                commit=fact.commit,
+                token=token_of(plan, plan.tasks[candidate.task_id]),
+            )
+        )
         if attempt is not None and not (mine and mine.keep):
             # a person may still have a shell or an editor in theirs, so it is not for others to use again
             draft.ask(RemoveTree(plan_id=plan.id, owner=attempt, landed=mine is None))

@@ -9,11 +9,25 @@ from __future__ import annotations
 from datetime import datetime
 from typing import assert_never
 
-from orchestrator.core import answers, attempts, byhand, escalation, gate, lanes, publish, requests, undo
+from orchestrator.core import (
+    answers,
+    attempts,
+    byhand,
+    claims,
+    escalation,
+    eviction,
+    gate,
+    lanes,
+    lease,
+    publish,
+    requests,
+    undo,
+)
 from orchestrator.core.draft import Decision, Draft
 from orchestrator.core.schedule import next_start
-from orchestrator.model.attempt import AttemptState, RunState
-from orchestrator.model.effect import ReleaseRun, StopRun
+from orchestrator.core.steps import stop_run
+from orchestrator.model.attempt import Attempt, AttemptState, RunState
+from orchestrator.model.effect import ReleaseRun
 from orchestrator.model.event import (
     BackoffEnded,
     BranchMade,
@@ -21,7 +35,7 @@ from orchestrator.model.event import (
     EffectAbandoned,
     Escalated,
     PlanCancelled,
-    RunFinished,
+    ProjectionMended,
     RunLaunched,
     RunRecorded,
     TrashEmptied,
@@ -31,6 +45,7 @@ from orchestrator.model.fact import (
     AgentReported,
     AnswerDelivered,
     AnswerGiven,
+    AttemptBeat,
     AttemptQuiet,
     BranchBegun,
     BranchRefused,
@@ -39,31 +54,42 @@ from orchestrator.model.fact import (
     CandidateConflicted,
     CandidateFailed,
     CandidateLanded,
+    ClaimAsked,
     DaemonStarted,
     Done,
     EffectFailed,
+    EvictAsked,
     Fact,
+    FinishAsked,
     GiveBackAsked,
     HandInAsked,
     LandingRefused,
     LaneLong,
+    LeaseDue,
     PauseAsked,
     PlanSubmitted,
     PruneAsked,
     PublishAsked,
     PublishDone,
     PublishRefused,
+    ReleaseAsked,
     Removed,
+    RenewAsked,
     ResumeAsked,
     RetryAsked,
     RetryDue,
+    RowsDiffered,
     RunEnded,
+    RunKilled,
+    RunProbed,
     RunReady,
     RunReleased,
     StopAsked,
+    StopDue,
     TargetMoved,
     TargetRead,
     TrashDeleted,
+    TreeProbed,
     UndoAsked,
     WorkCollected,
     WorkspaceFailed,
@@ -118,8 +144,17 @@ def _follow(draft: Draft, fact: Fact) -> None:
         case DaemonStarted():
             limits = fact.limits
             draft.record(
-                DaemonBegan(pid=fact.pid, boot_id=fact.boot_id, version=fact.version, limits=limits, quiet=fact.quiet)
+                DaemonBegan(
+                    pid=fact.pid,
+                    boot_id=fact.boot_id,
+                    version=fact.version,
+                    limits=limits,
+                    terms=fact.terms,
+                    quiet=fact.quiet,
+                    tokens_from=fact.tokens_from,
+                )
             )
+            lease.give_grace(draft)
         case BranchBegun():
             _branch_begun(draft, fact)
         case BranchRefused():
@@ -145,6 +180,28 @@ def _follow(draft: Draft, fact: Fact) -> None:
             _run_ended(draft, fact)
         case AgentReported():
             attempts.agent_reported(draft, fact)
+        case AttemptBeat():
+            eviction.beaten(draft, fact)
+        case LeaseDue():
+            eviction.due(draft, fact)
+        case RunProbed():
+            eviction.probed(draft, fact)
+        case StopDue():
+            eviction.stop_due(draft, fact)
+        case RunKilled():
+            eviction.killed(draft, fact)
+        case TreeProbed():
+            eviction.tree_probed(draft, fact)
+        case EvictAsked():
+            eviction.evict(draft, fact, requests.plan_of_task(draft, fact.plan_id, fact.task_id))
+        case ClaimAsked():
+            claims.claim(draft, fact, requests.the_active(draft, fact.plan_id))
+        case RenewAsked():
+            claims.show_life(draft, fact, requests.the_active(draft, fact.plan_id))
+        case ReleaseAsked():
+            claims.give_back(draft, fact, requests.the_active(draft, fact.plan_id))
+        case FinishAsked():
+            claims.finish(draft, fact, requests.the_active(draft, fact.plan_id))
         case LaneLong():
             lanes.lane_long(draft, fact)
         case AttemptQuiet():
@@ -174,6 +231,8 @@ def _follow(draft: Draft, fact: Fact) -> None:
                 draft.record(TreeRemoved(plan_id=owner.id, owner=fact.owner, salvage=fact.salvage))
         case TrashDeleted():
             draft.record(TrashEmptied(entries=fact.entries, size_bytes=fact.size_bytes))
+        case RowsDiffered():
+            draft.record(ProjectionMended(keys=fact.keys, count=fact.count))
         case RetryDue():
             _retry_due(draft, fact)
         case EffectFailed():
@@ -222,7 +281,7 @@ def _run_ready(draft: Draft, fact: RunReady) -> None:
     if _is_wanted(plan, run.owner):
         draft.ask(ReleaseRun(run_id=run.id, try_number=run.try_number))
     else:
-        draft.ask(StopRun(run_id=run.id))  # it was asked to stop while its supervisor came up
+        stop_run(draft, plan, run)  # it was asked to stop while its supervisor came up
 
 
 def _is_wanted(plan: PlanRun, owner: str) -> bool:
@@ -236,12 +295,7 @@ def _run_ended(draft: Draft, fact: RunEnded) -> None:
     run = plan.runs.get(fact.run_id) if plan else None
     if plan is None or run is None:
         return
-    draft.record(RunFinished(plan_id=plan.id, run_id=run.id, exit=fact.exit))
-    plan = draft.plan(plan.id)
-    if run.owner in plan.attempts:
-        attempts.run_ended(draft, plan, plan.attempts[AttemptId(run.owner)], run, fact.exit, fact.tail)
-    else:
-        gate.run_ended(draft, plan, run, fact.exit, fact.tail)
+    eviction.ended(draft, plan, run, fact.exit, fact.tail)
 
 
 def advance(draft: Draft) -> None:
@@ -267,10 +321,16 @@ def may_exit(state: State) -> bool:
         return False
     for plan in state.plans.values():
         # a tree in which a person works needs no daemon
-        if any(plan.attempts[lease.attempt_id].by_hand is None for lease in plan.leases.values()):
+        working = (plan.attempts[held.attempt_id] for held in plan.leases.values())
+        if any(attempt.by_hand is None and not is_in_hand(attempt) for attempt in working):
             return False
         if plan.runs or plan.candidate is not None or plan.publishing:
             return False
         if state.drain is Drain.FINISH and (plan.queue() or plan.next_undo()) and gate.may_gate(state, plan):
             return False
     return True
+
+
+def is_in_hand(attempt: Attempt) -> bool:
+    """Whether somebody who claimed the task works on it just now, which needs no daemon."""
+    return attempt.held and attempt.state in {AttemptState.RUNNING, AttemptState.STUCK}

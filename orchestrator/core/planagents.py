@@ -6,15 +6,15 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from pydantic_core import PydanticCustomError
-
 from orchestrator.core.planfaults import Loc
 from orchestrator.core.planfindings import Findings
-from orchestrator.core.plantables import AgentTable, DefaultsTable, TaskTable, check_agent
-from orchestrator.core.planvalues import fault_words, shown
+from orchestrator.core.plantables import AgentTable, DefaultsTable, TaskTable
+from orchestrator.core.planvalues import shown
 from orchestrator.model.ids import TaskId
-from orchestrator.model.plan import HUMAN, AgentSpec
+from orchestrator.model.plan import HAND, HUMAN, AgentSpec
 
+#: who works on a task and is no program that we start
+NOBODYS_PROGRAM = frozenset({HUMAN, HAND})
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
 _FILLED_IN = frozenset({"prompt", "prompt_file", "briefing", "task", "attempt", "worktree"})
 _EXAMPLE = "agents: {mine: {adapter: command, run: [my-agent, --prompt, '{prompt}'], stdin: none}}"
@@ -64,15 +64,15 @@ class Crew:
         flag = self.chosen.get(TaskId(task.id or ""))
         if flag is not None:
             name, loc = flag, ()
-            if not self._may_be_asked_for(flag):
-                return None
-        asked_for = HUMAN in (task.agent, flag)  # a default is what a flag for all tasks is there to replace
+        asked_for = not NOBODYS_PROGRAM.isdisjoint(
+            (task.agent, flag)
+        )  # a default is what a flag for all tasks is there to replace
         if self.is_overridden and flag is None and not asked_for:
             return self.only
-        if name == HUMAN:
-            if not asked_for:
-                self._tell_of_people()
-            return HUMAN
+        if name == HUMAN and not asked_for:
+            self._tell_of_people()
+        if name in NOBODYS_PROGRAM:
+            return name
         where = f"task {shown(task.id or str(index + 1))}: "
         if name is not None:
             spec = self._find(name, loc)
@@ -146,20 +146,10 @@ class Crew:
             pass_env=tuple(dict.fromkeys(table.pass_env)),
         )
 
-    def _may_be_asked_for(self, name: str) -> bool:
-        try:
-            check_agent(name)
-        except PydanticCustomError as error:
-            self.findings.report((), *fault_words(error))
-            return False
-        return True
-
     def _may_be_only(self, name: str) -> bool:
-        if not self._may_be_asked_for(name):
-            return False
-        if name == HUMAN:
+        if name in NOBODYS_PROGRAM:
             why = "tasks of agents are written for programs"
-            fix = "name an agent program, or write agent: human in the plan"
+            fix = f"name an agent program, or write agent: {name} in the plan"
             self.findings.report((), "bad_value", "a flag cannot give every task to a person", why, fix)
             return False
         return True

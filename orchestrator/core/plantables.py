@@ -24,20 +24,14 @@ from orchestrator.core.planvalues import (
     not_yet,
     shown,
 )
+from orchestrator.model.plan import HAND, HUMAN
 
 ISOLATIONS = ("worktree", "branch", "partition")
-HAND = "hand"  #: the agent name for tasks left to hand-started agents
 
 
 def check_isolation(value: str) -> str:
     if value != "worktree":
         raise not_yet(f"isolation '{value}'", instead="write worktree, which gives every attempt a tree of its own")
-    return value
-
-
-def check_agent(value: str) -> str:
-    if value == HAND:
-        raise not_yet("the agent 'hand'", instead="name an agent of the plan, or `human` for a person's task")
     return value
 
 
@@ -103,7 +97,7 @@ def _backoff(value: object) -> object:
 
 
 def _agent_name(value: str) -> str:
-    if value in ("human", HAND):
+    if value in (HUMAN, HAND):
         why = "the name says that no agent program takes the task"
         raise fault("bad_id", f"an agent cannot be named '{value}'", why=why, fix="choose another name")
     return value
@@ -111,7 +105,6 @@ def _agent_name(value: str) -> str:
 
 Checks = Annotated["list[CheckTable]", BeforeValidator(_checks)]
 Waits = Annotated[list[Length], BeforeValidator(_backoff)]
-AgentName = Annotated[str, AfterValidator(check_agent)]
 Review = Annotated[Literal["none"], BeforeValidator(_review), WithJsonSchema({"enum": ["none"]})]
 Agents = dict[Annotated[Id, AfterValidator(_agent_name)], "AgentTable"]
 Resources = dict[Label, Annotated[int, Field(ge=1)]]
@@ -168,8 +161,9 @@ class AgentTable(PlanPart):
 class DefaultsTable(PlanPart):
     """What tasks have unless they say otherwise."""
 
-    agent: AgentName | None = Field(
-        default=None, description="An agent by name, or `human` for a person. Default: one that fits."
+    agent: str | None = Field(
+        default=None,
+        description="An agent by name, `human` for a person, `hand` for whoever claims it. Default: one that fits.",
     )
     timeout: SomeTime | None = Field(default=None, description="After this time an attempt is stopped. Default 60m.")
     review: Review | None = Field(default=None, description="Who looks at the work before it lands. Default none.")

@@ -104,7 +104,7 @@ def is_blocked(state: State, plan: PlanRun) -> bool:
     if not any(item.plan_id == plan.id and not item.is_note for item in state.open_items()):
         return False
     live = (plan.attempts[lease.attempt_id] for lease in plan.leases.values())
-    if any(attempt.state is not AttemptState.WAITING for attempt in live):
+    if any(attempt.state not in {AttemptState.WAITING, AttemptState.STUCK} for attempt in live):
         return False
     if plan.next_undo() is not None:
         return False

@@ -8,11 +8,12 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.core.schedule import is_dead_end, waits_for
 from orchestrator.core.steps import AGENT
 from orchestrator.model.attempt import Attempt, AttemptState
-from orchestrator.model.ids import TaskId, run_id
+from orchestrator.model.ids import TaskId, attempt_id, run_id
 from orchestrator.model.item import ItemKind
+from orchestrator.model.lease import Lease
 from orchestrator.model.plan import FileSet
 from orchestrator.model.run import PLAN_OVER, STATE_LANES, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
-from orchestrator.model.view import AttemptView, PlanView, TaskView
+from orchestrator.model.view import AttemptView, LeaseView, PlanView, TaskView
 
 
 def lane_of(run: PlanRun, task: TaskRun) -> Lane:
@@ -103,6 +104,13 @@ def patterns(files: FileSet) -> tuple[str, ...]:
     return (*files.include, *(f"!{pattern}" for pattern in files.exclude))
 
 
+def attempts_of(run: PlanRun, task: TaskRun) -> list[Attempt]:
+    """The attempts at a task in this run of the plan, oldest first."""
+    last = max(task.attempts, run.numbers.get(task.task.id, 0))
+    ids = (attempt_id(run.id, task.task.id, number) for number in range(1, last + 1))
+    return [run.attempts[one] for one in ids if one in run.attempts]
+
+
 def attempt_view(attempt: Attempt) -> AttemptView:
     workspace = attempt.workspace
     kept = attempt.ended_at is not None and (attempt.head is not None)
@@ -136,7 +144,7 @@ def last_try(task: TaskRun) -> int:
 
 
 def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView:
-    attempts = [a for a in run.attempts.values() if a.task_id == task.task.id]
+    attempts = attempts_of(run, task)
     latest = attempts[-1] if attempts else None
     view = attempt_view(latest) if latest else None
     lease = run.leases.get(task.task.id)
@@ -170,6 +178,22 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
         overdue_at=task.overdue_at,
         undo=undo_words(run, task),
         merges=task.merges,
+        lease=lease_view(run, lease) if lease else None,
+    )
+
+
+def lease_view(run: PlanRun, lease: Lease) -> LeaseView:
+    return LeaseView(
+        holder=lease.holder or run.attempts[lease.attempt_id].agent,
+        token=lease.token,
+        attempt=lease.attempt_id,
+        state=lease.state.value,
+        granted_at=lease.granted_at,
+        expires_at=lease.expires_at,
+        heartbeat_at=lease.heartbeat_at,
+        reason=lease.reason,
+        review_by=lease.review_by,
+        by_hand=run.attempts[lease.attempt_id].held,
     )
 
 
@@ -223,5 +247,6 @@ def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, s
     moved = bool(changed) or before.leases is not after.leases or before.candidate is not after.candidate
     waiting = {t for t, run in after.tasks.items() if run.state in waits or run.undo} if moved else set()
     stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
-    touched = changed | owners | items | waiting | stranded
+    held = {t for t, lease in after.leases.items() if before.leases.get(t) is not lease}
+    touched = changed | owners | items | waiting | stranded | held
     yield from (t for t in after.tasks if t in touched)

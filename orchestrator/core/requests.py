@@ -107,6 +107,13 @@ def the_active(draft: Draft, named: PlanId | None = None) -> PlanRun:
     return plan
 
 
+def plan_of_task(draft: Draft, named: PlanId | None, task_id: TaskId) -> PlanRun:
+    """The plan that is worked on, with this task in it. Raises: NothingError, RefusedError, UsageError."""
+    plan = the_active(draft, named)
+    find_task(plan, task_id)
+    return plan
+
+
 def pause(draft: Draft, by: str) -> None:
     plan = the_active(draft)
     if plan.phase is PlanPhase.RUNNING:
@@ -280,7 +287,7 @@ def stop(draft: Draft, fact: StopAsked) -> None:
     for plan in draft.state.plans.values():
         for lease in plan.leases.values():
             attempt = plan.attempts[lease.attempt_id]
-            if attempt.state is not AttemptState.STOPPING and attempt.by_hand is None:
+            if attempt.state is not AttemptState.STOPPING and attempt.by_hand is None and not attempt.held:
                 stop_attempt(draft, draft.plan(plan.id), attempt, stop_as=FailureKind.INTERRUPTED)
         plan = draft.plan(plan.id)
         if plan.candidate is not None and plan.candidate.stage is not CandidateStage.LANDING:

@@ -84,7 +84,7 @@ def failure_of(exit: RunExit) -> FailureKind | None:
             return FailureKind.CRASH
         case ExitWhy.TIMEOUT:
             return FailureKind.TIMEOUT
-        case ExitWhy.STOPPED:
+        case ExitWhy.STOPPED | ExitWhy.RESTARTED:
             return FailureKind.INTERRUPTED
         case ExitWhy.NEVER_STARTED | ExitWhy.LOST:
             return FailureKind.LOST
@@ -107,3 +107,5 @@ def words_for(exit: RunExit) -> str:
             return "never started"
         case ExitWhy.LOST:
             return "disappeared without an exit record"
+        case ExitWhy.RESTARTED:
+            return "was running when the machine was restarted"

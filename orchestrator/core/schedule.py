@@ -78,7 +78,7 @@ def next_start(state: State, run: PlanRun) -> Start | None:
     taken = _places_taken(run, limits)
     best: tuple[tuple[bool, int, float], Start] | None = None
     for task in run.tasks.values():
-        if task.state is not TaskState.PENDING or (room <= 0 and not task.task.is_human):
+        if task.state is not TaskState.PENDING or task.task.is_for_hand or (room <= 0 and not task.task.is_human):
             continue
         order = _order(run, task)
         if best is not None and order >= best[0]:
@@ -92,6 +92,26 @@ def next_start(state: State, run: PlanRun) -> Start | None:
         elif (agent := free_agent(run.plan, task.task, busy, task.avoid_agent)) is not None:
             best = (order, Start(task.task.id, agent.name))
     return best[1] if best else None
+
+
+def startable(state: State, run: PlanRun) -> tuple[TaskId, ...]:
+    """The tasks that somebody could claim by hand at this moment, best first; a person's own tasks are not for that."""
+    if run.phase is not PlanPhase.RUNNING or run.tip is None or state.drain is not Drain.NO:
+        return ()
+    if busy_agents(run).total() >= run.plan.parallel:
+        return ()
+    limits = limits_of(run)
+    taken = _places_taken(run, limits)
+    free = [
+        task
+        for task in run.tasks.values()
+        if task.state is TaskState.PENDING
+        and not task.task.is_human
+        and not missing_dependencies(run, task)
+        and holder_of(run, task.task.id) is None
+        and _has_places(task, limits, taken)
+    ]
+    return tuple(task.task.id for task in sorted(free, key=lambda task: _order(run, task)))
 
 
 def is_dead_end(run: PlanRun, task_id: TaskId) -> TaskId | None:
@@ -151,6 +171,8 @@ def waits_for(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
     busy = busy_agents(run)
     if busy.total() >= run.plan.parallel:
         yield f"{busy.total()} of {run.plan.parallel} attempts run already (parallel: {run.plan.parallel})"
+    elif task.task.is_for_hand:
+        yield f"somebody to claim it: `orchestrator claim acquire {task.task.id} --as NAME`"
     elif not task.task.is_human and free_agent(run.plan, task.task, busy, task.avoid_agent) is None:
         names = ", ".join(f"'{a.name}' ({busy[a.name]} of {a.count})" for a in candidates(run.plan, task.task))
         yield f"every agent that fits is at its limit: {names}"

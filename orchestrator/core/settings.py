@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from orchestrator.core.planvalues import CommitMessage, EnvName, Length, Size, SomeTime, length_text, nearest, shown
 from orchestrator.model.errors import SettingsError
+from orchestrator.model.lease import LeaseTerms
 from orchestrator.model.plan import Execution
 from orchestrator.model.run import LaneLimits
 
@@ -52,6 +53,17 @@ class AttentionSettings(SettingsPart):
     quiet: SomeTime = Field(default=timedelta(minutes=10))
 
 
+class LeaseSettings(SettingsPart):
+    """The timed right to a task: how long it lasts without a sign of life, and what one without an end has to bear."""
+
+    ttl: SomeTime = Field(default=LeaseTerms().ttl)
+    heartbeat: SomeTime = Field(default=LeaseTerms().heartbeat)
+    stale: SomeTime = Field(default=LeaseTerms().stale)
+    review: SomeTime = Field(default=LeaseTerms().review)
+    indefinite_per_agent: int = Field(default=LeaseTerms().indefinite_per_agent, ge=0, le=1000)
+    indefinite: int = Field(default=LeaseTerms().indefinite, ge=0, le=10_000)
+
+
 class LogSettings(SettingsPart):
     """How much the daemon keeps of what it wrote: one file that is being written, and `keep` older ones."""
 
@@ -67,6 +79,7 @@ class Settings(SettingsPart):
     log: LogSettings = Field(default=LogSettings())
     execution: ExecutionSettings = Field(default=ExecutionSettings())
     attention: AttentionSettings = Field(default=AttentionSettings())
+    leases: LeaseSettings = Field(default=LeaseSettings())
     agents: dict[str, Any] = Field(default={})
     checks: list[Any] | Literal["none"] | None = Field(default=None)
     prepare: dict[str, Any] | None = Field(default=None)
@@ -85,6 +98,10 @@ class Settings(SettingsPart):
         lanes = self.attention
         return LaneLimits(doing=lanes.doing, for_review=lanes.for_review, merging=lanes.merging, blocked=lanes.blocked)
 
+    def as_terms(self) -> LeaseTerms:
+        """The numbers of leases."""
+        return LeaseTerms(**{name: getattr(self.leases, name) for name in LeaseSettings.model_fields})
+
     def as_execution(self) -> Execution:
         """The part of the settings that becomes part of a plan."""
         chosen = self.execution
@@ -100,6 +117,7 @@ _SECTIONS: dict[str, type[SettingsPart]] = {
     "log": LogSettings,
     "execution": ExecutionSettings,
     "attention": AttentionSettings,
+    "leases": LeaseSettings,
 }
 #: dotted key -> the model and field it is
 _KEYS: dict[str, tuple[type[SettingsPart], str]] = {

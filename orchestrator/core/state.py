@@ -10,6 +10,7 @@ from typing import assert_never
 from orchestrator.core.gatefold import at_the_gate
 from orchestrator.core.handfold import by_hand
 from orchestrator.core.inbox import answered, escalated, free_item, overdue
+from orchestrator.core.leasefold import lease_folded
 from orchestrator.core.moves import (
     attempt_to,
     attempt_with,
@@ -20,9 +21,9 @@ from orchestrator.core.moves import (
     plan_with,
     task_with,
 )
-from orchestrator.core.planfold import confirmed, is_withdrawn, revised, without_task
+from orchestrator.core.planfold import confirmed, revised
 from orchestrator.core.undofold import undo_folded
-from orchestrator.model.attempt import Attempt, AttemptState, Lease, Run, RunKind, RunState
+from orchestrator.model.attempt import Attempt, AttemptState, Run, RunKind, RunState
 from orchestrator.model.event import (
     Answered,
     AttemptEnded,
@@ -49,15 +50,22 @@ from orchestrator.model.event import (
     EndDeclared,
     Escalated,
     Event,
+    EvictionBegan,
     GateFailed,
     GatePassed,
     HandedOff,
     HandOffDeclared,
+    HolderReady,
+    HolderReleased,
     ItemWithdrawn,
     Landed,
     LaneOverdue,
+    LateResult,
     LeaseEnded,
     LeaseGranted,
+    LeaseRenewed,
+    LeaseStuck,
+    LeaseSuspected,
     NoChangeDeclared,
     PlanCancelled,
     PlanConfirmed,
@@ -67,6 +75,7 @@ from orchestrator.model.event import (
     PlanRevised,
     PlanTakenUp,
     ProgressReported,
+    ProjectionMended,
     PublishBegan,
     Published,
     PublishHeld,
@@ -98,7 +107,6 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.ids import AttemptId, CandidateId
 from orchestrator.model.run import (
-    OVER,
     Drain,
     PlanPhase,
     PlanRun,
@@ -107,16 +115,26 @@ from orchestrator.model.run import (
     TaskState,
 )
 
+_NOTHING = State()
+
 
 def apply(state: State, event: Event, at: datetime) -> State:
     """The state after one more event, which was recorded at `at`."""
     state = replace(state, seq=state.seq + 1)
     match event:
         case DaemonBegan():
-            return replace(state, drain=Drain.NO, limits=event.limits, quiet=event.quiet)
+            return replace(
+                state,
+                drain=Drain.NO,
+                boot_id=event.boot_id,
+                limits=event.limits,
+                terms=event.terms,
+                quiet=event.quiet,
+                token=max(state.token, event.tokens_from),
+            )
         case DrainBegan():
             return replace(state, drain=Drain.NOW if event.now else Drain.FINISH)
-        case EffectAbandoned() | TrashEmptied():
+        case EffectAbandoned() | TrashEmptied() | ProjectionMended():
             return state
         case ByHandBegan() | ByHandReady() | ByHandHandedIn() | ByHandNotYet() | ByHandGivenUp() | ByHandEnded():
             return by_hand(state, event, at)
@@ -155,21 +173,18 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             return replace(plan, phase=PlanPhase.FINISHED)
         case PlanCancelled():
             return replace(plan, phase=PlanPhase.CANCELLED)
-        case LeaseGranted():
-            lease = Lease(
-                task_id=event.task_id,
-                attempt_id=event.attempt_id,
-                token=event.token,
-                granted_at=at,
-                expires_at=event.expires_at,
-            )
-            return replace(plan, leases=plan.leases | {event.task_id: lease})
-        case LeaseEnded():
-            plan = replace(plan, leases={k: v for k, v in plan.leases.items() if k != event.task_id})
-            task = plan.tasks[event.task_id]
-            if task.state is TaskState.CANCELLED and is_withdrawn(plan, task):
-                return without_task(plan, event.task_id)
-            return task_with(plan, event.task_id, holds=False) if task.state in OVER else plan
+        case (
+            LeaseGranted()
+            | LeaseRenewed()
+            | LeaseSuspected()
+            | LeaseStuck()
+            | LeaseEnded()
+            | EvictionBegan()
+            | LateResult()
+            | HolderReady()
+            | HolderReleased()
+        ):
+            return lease_folded(plan, event, at)
         case AttemptStarted():
             attempt = Attempt(
                 id=event.attempt_id,
@@ -179,6 +194,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
                 agent=event.agent,
                 started_at=at,
                 start=event.start,
+                held=event.held,
             )
             plan = replace(
                 plan,
@@ -363,6 +379,7 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             | ByHandGivenUp()
             | ByHandEnded()
             | TrashEmptied()
+            | ProjectionMended()
             | LaneOverdue()
         ):
             raise AssertionError("handled by apply")
@@ -379,9 +396,8 @@ def _set_run(plan: PlanRun, run: Run) -> PlanRun:
     return plan
 
 
-def rebuild(events: Iterable[tuple[int, datetime, Event]]) -> State:
-    """The state after a whole ledger."""
-    state = State()
+def rebuild(events: Iterable[tuple[int, datetime, Event]], state: State = _NOTHING) -> State:
+    """The state after a whole ledger, or after what followed on an earlier state."""
     for _, at, event in events:
         state = apply(state, event, at)
     return state

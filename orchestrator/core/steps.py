@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from orchestrator.core.draft import Draft
-from orchestrator.model.attempt import RunKind
-from orchestrator.model.effect import StartRun
+from orchestrator.model.attempt import Run, RunKind
+from orchestrator.model.effect import StartRun, StopRun, WakeAt
 from orchestrator.model.event import RunRequested
+from orchestrator.model.fact import StopDue
 from orchestrator.model.ids import AttemptId, CandidateId, run_id
 from orchestrator.model.plan import Check
 from orchestrator.model.run import Candidate, PlanRun
 
 AGENT = "agent"
+STOP_PATIENCE = timedelta(seconds=30)  #: beyond the grace, before a supervisor that was asked to stop is not believed
 
 
 def prepare_name(index: int) -> str:
@@ -59,3 +63,11 @@ def request_run(
     run = run_id(owner, name if kind is RunKind.AGENT or try_number == 1 else f"{name}.try-{try_number}")
     draft.record(RunRequested(plan_id=plan.id, run_id=run, owner=owner, kind=kind, name=name, try_number=try_number))
     draft.ask(StartRun(run_id=run, try_number=try_number))
+
+
+def stop_run(draft: Draft, plan: PlanRun, run: Run) -> None:
+    """Have a run ended, and look whether it is over when it should be."""
+    draft.ask(
+        StopRun(run_id=run.id),
+        WakeAt(at=draft.now + plan.plan.execution.grace + STOP_PATIENCE, fact=StopDue(run_id=run.id)),
+    )

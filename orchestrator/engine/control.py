@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -22,12 +23,17 @@ from orchestrator.model.errors import OrchestratorError, UsageError
 from orchestrator.model.fact import (
     AnswerGiven,
     CancelAsked,
+    ClaimAsked,
+    EvictAsked,
+    FinishAsked,
     GiveBackAsked,
     HandInAsked,
     PauseAsked,
     PlanSubmitted,
     PruneAsked,
     PublishAsked,
+    ReleaseAsked,
+    RenewAsked,
     ResumeAsked,
     RetryAsked,
     StopAsked,
@@ -94,8 +100,50 @@ def fact_of(action: Action) -> PersonRequest:
                 accepted=action.accepted,
                 plan_id=plan,
             )
+        case "claim":
+            return ClaimAsked(
+                task_id=TaskId(action.task) if action.task else None,
+                holder=action.holder,
+                ttl=None if action.ttl_s is None else timedelta(seconds=action.ttl_s),
+                reason=action.reason,
+                review=None if action.review_s is None else timedelta(seconds=action.review_s),
+                by=action.by,
+                plan_id=plan,
+            )
+        case "renew" | "heartbeat":
+            task_id, token = _claim_of(action)
+            return RenewAsked(task_id=task_id, token=token, renew=action.verb == "renew", by=action.by, plan_id=plan)
+        case "release":
+            task_id, token = _claim_of(action)
+            return ReleaseAsked(task_id=task_id, token=token, reason=action.reason, by=action.by, plan_id=plan)
+        case "finish":
+            task_id, token = _claim_of(action)
+            return FinishAsked(
+                task_id=task_id,
+                token=token,
+                summary=action.text,
+                no_change=action.no_change,
+                by=action.by,
+                plan_id=plan,
+            )
+        case "evict":
+            if not action.task or not action.reason:
+                raise UsageError(
+                    "taking a task away needs the task and a reason",
+                    fix="`orchestrator claim force-evict TASK --reason WHY`",
+                )
+            return EvictAsked(task_id=TaskId(action.task), reason=action.reason, by=action.by, plan_id=plan)
         case "stop":
             return StopAsked(by=action.by, now=action.mode == "now")
+
+
+def _claim_of(action: Action) -> tuple[TaskId, int]:
+    if not action.task or action.token is None:
+        raise UsageError(
+            f"`claim {action.verb}` needs the task and the token of its claim",
+            fix="`orchestrator claim list` shows both",
+        )
+    return TaskId(action.task), action.token
 
 
 def _item_of(action: Action) -> ItemId:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 
 import anyio
@@ -16,13 +17,25 @@ from orchestrator.core.publish import is_blocked
 from orchestrator.engine.control import Control
 from orchestrator.engine.loop import Loop
 from orchestrator.engine.perform import Performer
-from orchestrator.model.errors import ExitCode, OrchestratorError
+from orchestrator.model.effect import Effect
+from orchestrator.model.errors import ExitCode, OrchestratorError, SupersededError
 from orchestrator.model.fact import DaemonStarted, PlanSubmitted
 from orchestrator.model.run import PLAN_OVER, PlanRun, State, TaskState
 
 log = structlog.get_logger(__name__)
 
 LOOK_AT_LOCK_S = 5.0
+
+
+def periodically(work: Callable[[], Awaitable[None]], every: timedelta) -> Callable[[], Coroutine[None, None, None]]:
+    """Something that does this work at once, and again and again."""
+
+    async def again() -> None:
+        while True:
+            await work()
+            await anyio.sleep(every.total_seconds())
+
+    return again
 
 
 class Leaving(StrEnum):
@@ -66,6 +79,7 @@ class Daemon:
         self._leave = anyio.Event()
         self._refused: OrchestratorError | None = None
         self.control: Control | None = None
+        self.beside: Callable[[], Coroutine[None, None, None]] | None = None  #: runs as long as the daemon does
 
     def leave(self, why: Leaving = Leaving.DETACHED) -> None:
         """End this daemon and nothing else."""
@@ -73,23 +87,30 @@ class Daemon:
             self._leaving = why
             self._leave.set()
 
+    def fail(self, error: OrchestratorError) -> None:
+        """End this daemon, and nothing else, because it must not go on."""
+        self._refused = self._refused or error
+        self.leave(Leaving.DETACHED)
+
     async def run(self, performer: Performer, started: DaemonStarted, submit: PlanSubmitted | None) -> Leaving:
         """Live until there is a reason to leave, beginning with a plan if there is one. Returns: the reason."""
         to_do = await self._loop.recover()
+        started = replace(started, tokens_from=self._loop.highest_token)
         log.info("daemon.began", pid=started.pid, events=self._loop.seq, to_do=len(to_do))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._signals, tasks)
-            tasks.start_soon(self._loop.run, performer, to_do, started)
+            tasks.start_soon(self._run_loop, performer, to_do, started)
             if self.control is not None:
                 tasks.start_soon(self.control.serve)
             if submit is not None:
                 try:
                     await self._loop.request(submit)
                 except OrchestratorError as error:
-                    self._refused = error
-                    self.leave(Leaving.DETACHED)
+                    self.fail(error)
             tasks.start_soon(self._judge)
             tasks.start_soon(self._look_at_lock)
+            if self.beside is not None:
+                tasks.start_soon(self.beside)
             await self._leave.wait()
             log.info("daemon.leaving", why=self._leaving.value)
             if self.control is not None:
@@ -97,9 +118,21 @@ class Daemon:
                 with anyio.move_on_after(5):
                     await self.control.closed.wait()
             tasks.cancel_scope.cancel()
+        await self._loop.keep_state()
         if self._refused is not None:
             raise self._refused
         return self._leaving
+
+    async def _run_loop(self, performer: Performer, to_do: list[Effect], started: DaemonStarted) -> None:
+        try:
+            await self._loop.run(performer, to_do, started)
+        except* SupersededError as group:
+            error = group.exceptions[0]
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            log.error("ledger.superseded", error=str(error))
+            assert isinstance(error, SupersededError)
+            self.fail(error)
 
     async def _judge(self) -> None:
         """Leave when it is time to; never on the word of an earlier daemon's life."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import anyio
+import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
@@ -20,18 +21,21 @@ from orchestrator.engine.projections import changed_rows
 from orchestrator.engine.timers import Timers
 from orchestrator.model.attempt import Run, RunKind, RunState
 from orchestrator.model.effect import Effect, WakeAt
-from orchestrator.model.errors import OrchestratorError
+from orchestrator.model.errors import FencedError, OrchestratorError, SupersededError, UnsettledError
 from orchestrator.model.event import Event, wire_name
-from orchestrator.model.fact import AgentReported, AttemptQuiet, Fact, RunEnded
+from orchestrator.model.fact import AgentReported, AttemptBeat, AttemptQuiet, Done, Fact, RowsDiffered, RunEnded
 from orchestrator.model.ids import AttemptId
 from orchestrator.model.place import Place
 from orchestrator.model.run import State
-from orchestrator.ports import Batch, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Store
+from orchestrator.ports import Batch, BeatSeen, Chance, Clock, Executor, ExitSeen, QuietSeen, ReportSeen, Row, Store
 
 log = structlog.get_logger(__name__)
 
 BATCH = 256  #: facts in one transaction at most
 PAUSE_S = 1.0  #: before the ledger is tried again
+KEEP_EVERY = 20_000  #: events, after which the state is kept once more
+KEYS_TOLD = 20  #: of rows that differed
+KEEP_AT_END = 2_000  #: events that are worth it when the daemon ends
 
 
 @dataclass(slots=True)
@@ -78,6 +82,11 @@ class Loop:
         self.begun = anyio.Event()  #: this daemon's first transaction is recorded
         self.state = State()
         self.seq = 0
+        self.highest_token = 0  #: ever given out, as the ledger knows it at the start
+        self._kept_seq = 0  #: the last event in the state that was kept
+        self._keeping = False
+        self._mend: tuple[Row, ...] = ()  #: rows that are kept otherwise than they should be
+        self._compare = False  #: the rows are to be looked at
 
     # ---- what others call ----
 
@@ -106,20 +115,42 @@ class Loop:
 
     async def recover(self) -> list[Effect]:
         """Rebuild the state from the ledger. Returns: the effects that nobody has answered yet."""
-        events = await self._store.events()
-        self.state = rebuild(events)
-        self.seq = events[-1][0] if events else 0
+        kept = await self._store.snapshot()
+        before = kept if kept is not None else State()
+        events = await self._store.events(after_seq=before.seq)
+        self.state = rebuild(events, before)
+        self.seq, self._kept_seq = self.state.seq, before.seq
+        self.highest_token = await self._store.highest_token()
         return await self._store.to_do()
+
+    async def keep_state(self, *, at_least: int = KEEP_AT_END) -> None:
+        """Keep the state for the next start, if so many events have come since it was kept last."""
+        state = self.state
+        if self._keeping or state.seq - self._kept_seq < at_least:
+            return
+        self._keeping = True
+        try:
+            await self._store.keep_snapshot(state)
+            self._kept_seq = state.seq
+        except (OSError, OrchestratorError) as error:
+            log.warning("state.not_kept", error=str(error), why="the next start takes longer, and nothing is lost")
+        finally:
+            self._keeping = False
+
+    async def compare_rows(self) -> None:
+        """Have the rows beside the events compared with what they should be, and mended."""
+        self._compare = True
+        await self._deliver(Done(), None)
 
     async def run(self, performer: Performer, to_do: list[Effect], first: Fact) -> None:
         """Run until cancelled. `first` opens this daemon's life; `to_do` is what the last one left undone."""
         self._performer = performer
         async with self._send, self._receive, anyio.create_task_group() as tasks:
             await self._deliver(first, None)
+            await self._look_at_rows()
             tasks.start_soon(self._timers.run)
             self._begin(tasks, to_do)
             self._watch_new(tasks)
-            fresh = True
             async for delivery in self._receive:
                 batch = [delivery]
                 while len(batch) < BATCH:
@@ -128,18 +159,20 @@ class Loop:
                     except anyio.WouldBlock:
                         break
                 while batch:
-                    batch = await self._take(tasks, batch, all_rows=fresh)
-                fresh = False
+                    batch = await self._take(tasks, batch)
+                if self._compare:
+                    await self._look_at_rows()
+                if self.state.seq - self._kept_seq >= KEEP_EVERY and not self._keeping:
+                    tasks.start_soon(self.keep_state)
 
     # ---- one transaction ----
 
     async def _deliver(self, fact: Fact, key: str | None) -> None:
         await self._send.send(_Delivery(fact, key))
 
-    async def _take(self, tasks: TaskGroup, batch: list[_Delivery], *, all_rows: bool) -> list[_Delivery]:
+    async def _take(self, tasks: TaskGroup, batch: list[_Delivery]) -> list[_Delivery]:
         """Decide and record. Returns: what has to be taken again, in the same order, because the ledger refused it."""
         now = self._clock.now()
-        before = State() if all_rows else self.state
         state = self.state
         outcome = _Outcome()
         taken: list[_Delivery] = []
@@ -169,15 +202,20 @@ class Loop:
         record = Batch(
             at=now,
             events=outcome.events,
-            rows=tuple(changed_rows(before, state)),
+            rows=(*self._mend, *changed_rows(self.state, state)),
             effects=outcome.effects,
             done=outcome.keys,
         )
         try:
-            self.seq = await self._store.record(record)
+            if record.events or record.rows or record.effects or record.done:
+                self.seq = await self._recorded(record)
+        except SupersededError:
+            raise
+        except FencedError as error:
+            return await self._fenced(tasks, taken, error)
         except OrchestratorError as error:
             return await self._not_recorded(taken, error)
-        self.state = state
+        self.state, self._mend = state, ()
         if outcome.events:
             _log_events(outcome.events)
         self._begin(tasks, outcome.effects)
@@ -189,6 +227,47 @@ class Loop:
         self.begun.set()
         self.wake()
         return []
+
+    async def _recorded(self, batch: Batch) -> int:
+        """Save a batch; after an error of the disk the very same one, until it is known what became of it."""
+        while True:
+            try:
+                return await self._store.record(batch)
+            except UnsettledError as error:
+                log.error("ledger.unsettled", error=str(error))
+                await anyio.sleep(PAUSE_S)
+
+    async def _fenced(self, tasks: TaskGroup, taken: list[_Delivery], error: FencedError) -> list[_Delivery]:
+        """Something in it belongs to a claim that was replaced: that alone counts no longer."""
+        if len(taken) > 1:
+            for delivery in taken:
+                again = [delivery]
+                while again:
+                    again = await self._take(tasks, again)
+            return []
+        (delivery,) = taken
+        log.error("loop.fenced", fact=type(delivery.fact).__name__, effect=delivery.key, error=str(error))
+        delivery.error = error
+        if delivery.done is not None:
+            delivery.done.set()
+        return []
+
+    async def _look_at_rows(self) -> None:
+        """Compare the rows that faces read with the state, and have those that differ written with the next batch."""
+        self._compare = False
+        state = self.state
+        rows = await anyio.to_thread.run_sync(lambda: tuple(changed_rows(State(), state)))
+        try:
+            found = await self._store.differences(rows)
+        except OrchestratorError as error:
+            log.warning("rows.unreadable", error=str(error))
+            self._mend = rows
+            return
+        self._mend = found.rows
+        if found.rows and not found.by_other_code:
+            keys = tuple(f"{row.table} {row.key}" for row in found.rows)
+            log.error("rows.differed", rows=len(keys), keys=keys[:KEYS_TOLD])
+            await self._deliver(RowsDiffered(keys=keys[:KEYS_TOLD], count=len(keys)), None)
 
     async def _not_recorded(self, taken: list[_Delivery], error: OrchestratorError) -> list[_Delivery]:
         """The ledger could not be written: nothing has happened. People hear it, the world's facts are kept."""
@@ -249,9 +328,14 @@ class Loop:
                                 await self._deliver(
                                     AgentReported(attempt_id=attempt, report=seen.report, offset=seen.offset), None
                                 )
+                        case BeatSeen():
+                            if run.kind is not RunKind.CHECK:
+                                await self._deliver(AttemptBeat(attempt_id=attempt), None)
                         case QuietSeen():
                             if run.kind is not RunKind.CHECK:
                                 await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=seen.quiet), None)
+                        case BeatSeen():
+                            pass
                         case ExitSeen():
                             await self._deliver(RunEnded(run_id=run.id, exit=seen.exit, tail=seen.tail), None)
                             return

@@ -21,9 +21,12 @@ from orchestrator.model.effect import (
     CollectWork,
     DeleteTrash,
     Effect,
+    KillRun,
     LandCandidate,
     MakeWorkspace,
     MirrorBranch,
+    ProbeRun,
+    ProbeTree,
     PublishPlan,
     ReleaseRun,
     RemoveTree,
@@ -48,10 +51,13 @@ from orchestrator.model.fact import (
     PublishRefused,
     Removed,
     RunEnded,
+    RunKilled,
+    RunProbed,
     RunReady,
     RunReleased,
     TargetMoved,
     TrashDeleted,
+    TreeProbed,
     WorkCollected,
     WorkspaceFailed,
     WorkspaceReady,
@@ -74,6 +80,7 @@ from orchestrator.ports import (
 log = structlog.get_logger(__name__)
 
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
+LOOK_PAUSE_S = 10.0  #: before a holder that could not be looked at is looked at again
 SHOW_PAUSE_S = 0.5
 
 
@@ -111,6 +118,11 @@ class Performer:
                     log.error("disk.full", effect=effect.key, error=str(error))
                     await anyio.sleep(ROOM_PAUSE_S)
                     continue
+                if isinstance(effect, ProbeRun | ProbeTree):
+                    # a look that fails says nothing against the holder
+                    log.warning("holder.not_seen", effect=effect.key, error=str(error))
+                    await anyio.sleep(LOOK_PAUSE_S)
+                    continue
                 if isinstance(error, OrchestratorError):
                     log.warning("effect.refused", effect=effect.key, error=str(error))
                     return failed(effect, str(error))
@@ -143,6 +155,16 @@ class Performer:
             case StopRun():
                 await self._executor.stop(effect.run_id, self._run_dir(effect.run_id))
                 return Done()
+            case ProbeRun():
+                life = await self._executor.probe(effect.run_id, self._run_dir(effect.run_id))
+                return RunProbed(run_id=effect.run_id, token=effect.token, life=life)
+            case ProbeTree():
+                workspace = self._plan(PlanId(effect.attempt_id.split("/", 1)[0])).attempts[effect.attempt_id].workspace
+                inside = await self._repository.residents(workspace) if workspace is not None else ()
+                return TreeProbed(attempt_id=effect.attempt_id, token=effect.token, inside=inside)
+            case KillRun():
+                left = await self._executor.kill(effect.run_id, self._run_dir(effect.run_id))
+                return RunKilled(run_id=effect.run_id, left=left)
             case CollectWork():
                 return await self._collect(effect)
             case SendAnswer():
@@ -196,6 +218,7 @@ class Performer:
             target=plan.plan.target,
             start=effect.start,
             merge=effect.merge,
+            token=effect.token,
         )
         prepare = plan.plan.prepare
         await self._preparer.prepare(workspace.path, workspace.git_dir, prepare.copy, prepare.link)
@@ -221,6 +244,7 @@ class Performer:
             trailers=trailers(plan, attempt),
             ignore=ignored(plan),
             keep_only=effect.keep_only,
+            token=effect.token,
         )
         if _is_full(found.error):
             raise OrchestratorError("an attempt's work could not be brought home", why=found.error, fix="make room")
@@ -320,6 +344,8 @@ def failed(effect: Effect, why: str) -> Fact:
         case StartRun():
             # our trouble: a program that is not there is told by its supervisor
             return RunEnded(run_id=effect.run_id, exit=RunExit(why=ExitWhy.LOST, detail=why))
+        case KillRun():
+            return RunKilled(run_id=effect.run_id, left=(), detail=why)
         case CollectWork():
             return nothing_collected(effect, why)
         case BuildCandidate():

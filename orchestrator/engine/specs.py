@@ -85,6 +85,7 @@ class Specs:
                 "ORCHESTRATOR_PLAN": plan.id,
                 "ORCHESTRATOR_TASK": task.id,
                 "ORCHESTRATOR_ATTEMPT": str(attempt.number),
+                "ORCHESTRATOR_TOKEN": str(attempt.token),
                 "ORCHESTRATOR_WORKTREE": briefing.worktree,
                 "ORCHESTRATOR_BRIEFING": paths.briefing_file,
             }
@@ -103,6 +104,7 @@ class Specs:
             grace_s=plan.plan.execution.grace.total_seconds(),
             output_limit_bytes=plan.plan.execution.output_limit_bytes,
             secrets=self._surroundings.secrets(names),
+            token=attempt.token,
             files={
                 "prompt.txt": task.prompt,
                 "briefing.md": adapter.briefing_text(briefing),

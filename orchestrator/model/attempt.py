@@ -50,6 +50,8 @@ class Ending(StrEnum):
     FAILED = "failed"  #: see the failure kind
     ASKED = "asked"  #: ended with a question open
     CANCELLED = "cancelled"
+    RELEASED = "released"  #: given back by the one who had claimed it by hand
+    EVICTED = "evicted"  #: a person took the task away from it
 
 
 class RunKind(StrEnum):
@@ -65,6 +67,14 @@ class RunState(StrEnum):
     ENDED = "ended"
 
 
+class RunLife(StrEnum):
+    """What a look at the supervisor of a run shows."""
+
+    ALIVE = "alive"  #: it holds its lock, and has shown life lately
+    SILENT = "silent"  #: it holds its lock, and shows no life
+    GONE = "gone"  #: nobody holds its lock
+
+
 class ExitWhy(StrEnum):
     """Why a supervised run ended, as its supervisor recorded it."""
 
@@ -74,6 +84,7 @@ class ExitWhy(StrEnum):
     NOT_FOUND = "not_found"  #: the program could not be started
     NEVER_STARTED = "never_started"  #: the daemon went away before the go-byte
     LOST = "lost"  #: no supervisor and no exit record
+    RESTARTED = "restarted"  #: the same, and the machine was restarted while it ran
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,25 +140,6 @@ class HandOff:
     summary: str = ""  #: in the agent's words; data, never an instruction
 
 
-class LeaseState(StrEnum):
-    LIVE = "live"
-    SUSPECT = "suspect"
-    STUCK = "stuck"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """The right to work on a task. The token rises with every claim and is never used again."""
-
-    task_id: TaskId
-    attempt_id: AttemptId
-    token: int
-    state: LeaseState = LeaseState.LIVE
-    granted_at: datetime
-    expires_at: datetime
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByHand:
     """What makes an attempt a person's own: no program runs in its tree, and its end is the person's word."""
@@ -194,3 +186,6 @@ class Attempt:
     salvage: tuple[str, ...] = ()  #: references that keep what it left
     removed: bool = False  #: its worktree is in the trash
     by_hand: ByHand | None = None  #: None: an agent's
+    held: bool = False  #: claimed by hand: no program of ours runs in its tree
+    evicted: str | None = None  #: why a person took the task away; None: nobody did
+    released: str | None = None  #: why its holder gave it back; None: not given back

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
-from orchestrator.model.fact import LaneLong, RetryDue
+from orchestrator.model.fact import LaneLong, LeaseDue, RetryDue, StopDue
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 
 
@@ -81,6 +81,44 @@ class StopRun:
     @property
     def key(self) -> str:
         return f"{self.run_id}/stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRun:
+    """Look whether the holder of an expired lease lives."""
+
+    run_id: RunId
+    token: int
+    asked: int  #: where the ledger was then
+
+    @property
+    def key(self) -> str:
+        return f"{self.run_id}/probe-{self.asked}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeTree:
+    """Look whether anybody is in the tree of an attempt that was claimed by hand."""
+
+    attempt_id: AttemptId
+    token: int
+    asked: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.attempt_id}/probe-{self.asked}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KillRun:
+    """Kill the whole process tree of a run whose supervisor does not."""
+
+    run_id: RunId
+    asked: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.run_id}/kill-{self.asked}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +240,7 @@ class WakeAt:
     """Bring `fact` when `at` has come."""
 
     at: datetime
-    fact: LaneLong | RetryDue
+    fact: LaneLong | LeaseDue | RetryDue | StopDue
 
     @property
     def key(self) -> str:
@@ -210,7 +248,13 @@ class WakeAt:
             case RetryDue():
                 return f"{self.fact.plan_id}/{self.fact.task_id}/retry/{self.at.isoformat()}"
             case LaneLong():
-                return f"{self.fact.plan_id}/{self.fact.task_id}/{self.fact.lane}/{self.at.isoformat()}"
+                # time that does not count moves what is due: two stays can be too long at the same moment
+                stay = f"{self.fact.lane}/{self.fact.since.isoformat()}"
+                return f"{self.fact.plan_id}/{self.fact.task_id}/{stay}/{self.at.isoformat()}"
+            case LeaseDue():
+                return f"{self.fact.plan_id}/{self.fact.task_id}/lease-{self.fact.token}/{self.at.isoformat()}"
+            case StopDue():
+                return f"{self.fact.run_id}/stopped/{self.at.isoformat()}"
 
 
 Effect = (
@@ -219,6 +263,9 @@ Effect = (
     | StartRun
     | ReleaseRun
     | StopRun
+    | ProbeRun
+    | ProbeTree
+    | KillRun
     | CollectWork
     | SendAnswer
     | BuildCandidate

@@ -90,6 +90,31 @@ class RefusedError(OrchestratorError):
     exit_code = ExitCode.REFUSED
 
 
+class FencedError(OrchestratorError):
+    """What was to be recorded belongs to a claim that a newer one has replaced."""
+
+    code = "fenced"
+    exit_code = ExitCode.REFUSED
+
+
+class SupersededError(FencedError):
+    """A newer daemon writes the ledger; this one must not any more."""
+
+    code = "superseded"
+
+
+class UnsettledError(OrchestratorError):
+    """Whether the ledger took a batch is not known; the very same one has to be handed in again."""
+
+    code = "unsettled"
+
+
+class LedgerLostError(OrchestratorError):
+    """What was recorded is no longer there; nothing more may be written."""
+
+    code = "ledger_lost"
+
+
 class NothingError(OrchestratorError):
     """There is nothing to show or to do."""
 

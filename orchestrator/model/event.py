@@ -14,6 +14,7 @@ from functools import cache
 from orchestrator.model.attempt import Ending, FailureKind, HandOff, ProcessId, RunExit, RunKind, Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.item import Item
+from orchestrator.model.lease import LeaseTerms
 from orchestrator.model.plan import Plan, Task
 from orchestrator.model.run import Lane, LaneLimits
 
@@ -24,7 +25,9 @@ class DaemonBegan:
     boot_id: str
     version: str
     limits: LaneLimits = field(default_factory=LaneLimits)
+    terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta
+    tokens_from: int = 0  #: no token up to here is given out again: a newer ledger was known before this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,92 @@ class LeaseGranted:
     task_id: TaskId
     attempt_id: AttemptId
     token: int
-    expires_at: datetime
+    holder: str = ""
+    expires_at: datetime | None  #: None: indefinite
+    reason: str = ""  #: why it is indefinite
+    review_by: datetime | None = None
+    beats: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRenewed:
+    """The holder showed life, or was found alive."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    expires_at: datetime | None
+    heartbeat_at: datetime
+    review_by: datetime | None = None
+    cause: str = "heartbeat"  #: or `look`, `daemon` (it works on the attempt itself), `restart`, `asked`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseSuspected:
+    """It expired. That is no eviction: first the holder is looked at."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseStuck:
+    """The holder could not be stopped, so nobody else gets the task."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    processes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvictionBegan:
+    """A person takes the task away from its holder: stopped, salvaged, and only then free for a new claim."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateResult:
+    """What a holder that was replaced brought after all: kept, shown, and never taken for the task."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    late_token: int
+    head: Commit | None
+    salvage: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HolderReady:
+    """The tree of a task claimed by hand is there; the holder works in it."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HolderReleased:
+    """The holder gives the task back; what is in the tree is kept."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    attempt_id: AttemptId
+    token: int
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +215,7 @@ class AttemptStarted:
     number: int
     agent: str
     start: Commit | None
+    held: bool = False  #: claimed by hand: nothing is launched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +364,7 @@ class HandedOff:
 class TaskQueued:
     plan_id: PlanId
     task_id: TaskId
+    token: int | None = None  #: of the attempt that handed off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -511,6 +601,7 @@ class GatePassed:
     candidate_id: CandidateId
     commit: Commit
     tree: str
+    token: int | None = None  #: of the attempt whose work it is; None: a sync or an undo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -556,6 +647,7 @@ class Landed:
     task_id: TaskId
     candidate_id: CandidateId | None
     commit: Commit | None
+    token: int | None = None  #: of the attempt whose work it is; None: a person's word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -683,6 +775,14 @@ class EffectAbandoned:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionMended:
+    """Rows that faces read were not what follows from the events, and are written anew."""
+
+    keys: tuple[str, ...]  #: the first of them, each as table and key
+    count: int
+
+
 Event = (
     DaemonBegan
     | PlanConfirmed
@@ -695,6 +795,13 @@ Event = (
     | PlanFinished
     | PlanCancelled
     | LeaseGranted
+    | LeaseRenewed
+    | LeaseSuspected
+    | LeaseStuck
+    | EvictionBegan
+    | LateResult
+    | HolderReady
+    | HolderReleased
     | LeaseEnded
     | AttemptStarted
     | WorkspaceMade
@@ -753,6 +860,7 @@ Event = (
     | LaneOverdue
     | TreeRemoved
     | TrashEmptied
+    | ProjectionMended
     | EffectAbandoned
 )
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.model.agent import AgentReport
-from orchestrator.model.attempt import ProcessId, RunExit, Workspace
+from orchestrator.model.attempt import ProcessId, RunExit, RunLife, Workspace
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
+from orchestrator.model.lease import LeaseTerms
 from orchestrator.model.plan import Plan
 from orchestrator.model.run import Lane, LaneLimits
 
@@ -124,7 +125,69 @@ class DaemonStarted:
     boot_id: str
     version: str
     limits: LaneLimits = field(default_factory=LaneLimits)
+    terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta  #: an attempt without progress for longer is flagged
+    tokens_from: int = 0  #: the highest token that the ledger knows of
+
+
+# ---- claims by hand ----
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimAsked:
+    """Somebody wants to work on a task themselves."""
+
+    task_id: TaskId | None  #: None: the best that may start
+    holder: str
+    ttl: timedelta | None = None  #: None: as the settings say; zero: indefinite
+    reason: str = ""  #: of an indefinite one
+    review: timedelta | None = None  #: an indefinite one is looked at after so long; None: as the settings say
+    by: str
+    plan_id: PlanId | None = None  #: None: the one that is worked on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewAsked:
+    """A holder shows life, and with `renew` wants its whole time again."""
+
+    task_id: TaskId
+    token: int
+    renew: bool
+    by: str
+    plan_id: PlanId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseAsked:
+    """A holder gives its task back."""
+
+    task_id: TaskId
+    token: int
+    reason: str = ""
+    by: str
+    plan_id: PlanId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishAsked:
+    """A holder says that its work is done; what is in the tree decides."""
+
+    task_id: TaskId
+    token: int
+    summary: str = ""
+    no_change: str | None = None  #: why nothing had to be changed; None: something was
+    by: str
+    plan_id: PlanId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvictAsked:
+    """A person takes a task away from whoever holds it."""
+
+    task_id: TaskId
+    reason: str
+    by: str
+    plan_id: PlanId | None = None
 
 
 # ---- answers to effects ----
@@ -183,6 +246,40 @@ class RunEnded:
     run_id: RunId
     exit: RunExit
     tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptBeat:
+    """The supervisor of an attempt's run shows life."""
+
+    attempt_id: AttemptId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProbed:
+    """What a look at the holder of an expired lease showed."""
+
+    run_id: RunId
+    token: int
+    life: RunLife
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKilled:
+    """The process tree of a run was killed without its supervisor's help."""
+
+    run_id: RunId
+    left: tuple[int, ...]  #: processes that would not die; none: the tree is empty
+    detail: str = ""  #: why it could not be done; the tree may be anything then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeProbed:
+    """Which processes are in the tree of an attempt that somebody claimed by hand."""
+
+    attempt_id: AttemptId
+    token: int
+    inside: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +408,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowsDiffered:
+    """Rows that faces read are kept otherwise than they should be; they are written anew with this fact."""
+
+    keys: tuple[str, ...]  #: the first of them, each as table and key
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EffectFailed:
     """An effect failed in a way that its port has no word for: our bug or a broken machine."""
 
@@ -337,6 +442,22 @@ class LaneLong:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseDue:
+    """A lease may have expired, or need a look."""
+
+    plan_id: PlanId
+    task_id: TaskId
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopDue:
+    """A run that was asked to stop should be over by now."""
+
+    run_id: RunId
+
+
 Request = (
     PlanSubmitted
     | PauseAsked
@@ -350,8 +471,13 @@ Request = (
     | PublishAsked
     | UndoAsked
     | StopAsked
+    | ClaimAsked
+    | RenewAsked
+    | ReleaseAsked
+    | FinishAsked
+    | EvictAsked
 )
-Timed = RetryDue | LaneLong
+Timed = RetryDue | LaneLong | LeaseDue | StopDue
 Fact = (
     Request
     | Timed
@@ -364,7 +490,11 @@ Fact = (
     | RunReleased
     | RunEnded
     | AgentReported
+    | AttemptBeat
     | AttemptQuiet
+    | RunProbed
+    | RunKilled
+    | TreeProbed
     | WorkCollected
     | AnswerDelivered
     | CandidateBuilt
@@ -379,5 +509,6 @@ Fact = (
     | Removed
     | TrashDeleted
     | Done
+    | RowsDiffered
     | EffectFailed
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, TaskId
+from orchestrator.model.ids import AttemptId, CandidateId, ItemId, PlanId, RunId, TaskId
 
 OVERDUE = "overdue"  #: the trigger of a note that a task is past the limit of its lane
 
@@ -48,6 +48,7 @@ class Item:
     candidate_id: CandidateId | None = None
     agent: str | None = None
     question_id: str | None = None  #: the agent's own id of its question
+    run_id: RunId | None = None  #: the supervised run that it is about
     title: str
     context: str = ""  #: what happened, in our words, then what the agent or the tools said
     paths: tuple[str, ...] = ()

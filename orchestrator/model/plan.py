@@ -11,6 +11,7 @@ from typing import Literal
 from orchestrator.model.ids import PlanId, TaskId
 
 HUMAN = "human"  #: the agent name that makes a task a person's
+HAND = "hand"  #: the agent name for tasks that are left to agents that somebody starts by hand, and that claim them
 
 
 class PublishMode(StrEnum):
@@ -125,6 +126,11 @@ class Task:
     def is_human(self) -> bool:
         return self.agent == HUMAN
 
+    @property
+    def is_for_hand(self) -> bool:
+        """Whether nobody starts it but who claims it."""
+        return self.agent == HAND
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
@@ -133,7 +139,6 @@ class Execution:
     commit_message: str = "feat({task}): {title}"  #: for work that an agent left uncommitted
     grace: timedelta = timedelta(seconds=10)  #: between asking a process tree to stop and killing it
     output_limit_bytes: int = 64 * 1024 * 1024  #: of one supervised run; the rest is counted and dropped
-    lease_ttl: timedelta = timedelta(seconds=600)
     pass_env: tuple[str, ...] = ()  #: names of variables passed to every agent and check
 
 

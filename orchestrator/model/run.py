@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from orchestrator.model.attempt import Attempt, FailureKind, HandOff, Lease, Run
+from orchestrator.model.attempt import Attempt, FailureKind, HandOff, Run
 from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
 from orchestrator.model.item import Item
+from orchestrator.model.lease import Lease, LeaseTerms
 from orchestrator.model.plan import Plan, Task
 
 
@@ -249,7 +250,9 @@ class State:
     items: dict[ItemId, Item] = field(default_factory=dict)
     item_count: int = 0
     drain: Drain = Drain.NO
+    boot_id: str = ""  #: of the machine, when this daemon began
     limits: LaneLimits = LaneLimits()
+    terms: LeaseTerms = field(default_factory=LeaseTerms)
     quiet: timedelta = timedelta(minutes=10)  #: an attempt without progress for longer is flagged
 
     @property

@@ -39,6 +39,22 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseView:
+    """Who holds a task, and for how long."""
+
+    holder: str
+    token: int
+    attempt: str
+    state: str
+    granted_at: datetime
+    expires_at: datetime | None  #: None: indefinite
+    heartbeat_at: datetime  #: the last that was recorded
+    reason: str
+    review_by: datetime | None
+    by_hand: bool  #: claimed by hand, not by an agent that the daemon started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
     plan: str
     id: str
@@ -69,6 +85,7 @@ class TaskView:
     overdue_at: datetime | None = None  #: when it was found past the limit of its lane; None: it is not
     undo: str = ""  #: where an undo of it is: at the gate, or what it waits for; empty: nobody asked for one
     merges: str | None = None  #: a commit of the target that it brings in; None: a task of the plan file
+    lease: LeaseView | None = None  #: None: nobody holds it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

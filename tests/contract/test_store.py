@@ -16,9 +16,13 @@ import pytest
 from orchestrator.backends.memory import MemoryLedger, MemoryReader, MemoryStore
 from orchestrator.backends.sqlite import SqliteReader, SqliteStore
 from orchestrator.model.effect import BeginBranch, Effect, RemoveTree, StopRun, WakeAt
+from orchestrator.model.errors import FencedError, SupersededError
 from orchestrator.model.event import (
     Answered,
+    CandidateRequested,
+    DaemonBegan,
     Event,
+    LeaseEnded,
     LeaseGranted,
     PlanFinished,
     PlanPaused,
@@ -27,8 +31,8 @@ from orchestrator.model.event import (
     wire_name,
 )
 from orchestrator.model.fact import LaneLong, RetryDue
-from orchestrator.model.ids import AttemptId, ItemId, PlanId, RunId, TaskId
-from orchestrator.model.run import Lane
+from orchestrator.model.ids import AttemptId, CandidateId, Commit, ItemId, PlanId, RunId, TaskId
+from orchestrator.model.run import Lane, LaneLimits, State
 from orchestrator.ports import Batch, LedgerReader, Row, Store
 
 pytestmark = pytest.mark.anyio
@@ -320,6 +324,144 @@ async def test_rows_are_kept_apart_by_table_and_chosen_by_plan(store: Store, rea
     assert reader.rows("item", plan="q") == []
 
 
+async def test_differences_are_what_has_to_be_written_to_have_the_rows(store: Store, reader: LedgerReader) -> None:
+    rows = [row("p/a", {"n": 1}), row("p/b", {"n": 2}), row("p", {"x": "é"}, table="plan")]
+    await store.record(batch(rows=[*rows, row("p/gone", {}), row("i1", {}, table="item")]))
+    wanted = [row("p/a", {"n": 1}), row("p/b", {"n": 3}), row("p/new", {}), row("p", {"x": "é"}, table="plan")]
+    found = await store.differences(wanted)
+    told = {(one.table, one.key): one.data for one in found.rows}
+    assert told == {("task", "p/b"): {"n": 3}, ("task", "p/gone"): None, ("item", "i1"): None, ("task", "p/new"): {}}
+    await store.record(batch(rows=found.rows))
+    assert (await store.differences(wanted)).rows == ()
+    assert reader.rows("task") == [{"n": 1}, {"n": 3}, {}]
+
+
+# ---- claims and daemons ----
+
+
+def granted(task: str, token: int, plan: str = "p") -> LeaseGranted:
+    attempt = AttemptId(f"{plan}/{task}-{token}")
+    return LeaseGranted(plan_id=PlanId(plan), task_id=TaskId(task), attempt_id=attempt, token=token, expires_at=NOW)
+
+
+def began() -> DaemonBegan:
+    return DaemonBegan(pid=1, boot_id="b", version="0", quiet=timedelta(minutes=10))
+
+
+def asked(token: int) -> CandidateRequested:
+    return CandidateRequested(
+        plan_id=PlanId("p"),
+        task_id=TaskId("t"),
+        candidate_id=CandidateId("p/merge-1"),
+        token=token,
+        parent=Commit("a"),
+        other=Commit("b"),
+    )
+
+
+FENCED = {
+    "an older token": [progress("late", token=3)],
+    "an older token behind others": [progress("now", token=5), progress("late", token=3)],
+    "a candidate for an older token": [asked(3)],
+    "a token that was given out": [granted("t", 5)],
+    "a token below one of another task": [granted("t", 8)],
+    "a token twice in one batch": [granted("t", 11), granted("v", 11)],
+    "a token that falls in one batch": [granted("t", 12), granted("v", 11)],
+    "one that a claim in the same batch replaces": [granted("t", 11), progress("late", token=5)],
+}
+
+
+@pytest.mark.parametrize("events", FENCED.values(), ids=FENCED.keys())
+@pytest.mark.parametrize("again", [False, True], ids=["", "after a restart"])
+async def test_what_belongs_to_a_claim_that_was_replaced_is_refused(
+    home: Home, events: list[Event], again: bool
+) -> None:
+    store = await home.open()
+    await store.record(batch(granted("t", 3), granted("t", 5), granted("u", 9)))
+    if again:
+        await store.close()
+        store = await home.open()
+    with pytest.raises(FencedError) as raised:
+        await store.record(batch(progress("kept?", token=5), *events, rows=[row("p/t", {})], effects=[STOP]))
+    assert raised.value.why
+    assert len(await store.events()) == 3
+    assert await store.to_do() == []
+    assert await store.highest_token() == 9
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([progress("a", token=5)], id="the newest token of the task"),
+        pytest.param([progress("a", task="u", token=9)], id="of another task"),
+        pytest.param([progress("a", task="other", token=1)], id="a task that was never claimed"),
+        pytest.param([progress("a", plan="q", token=3)], id="a task of that name in another plan"),
+        pytest.param([granted("t", 10), progress("a", token=10)], id="the next claim and what follows"),
+        pytest.param([granted("v", 40)], id="a token further up"),
+        pytest.param([asked(0)], id="a candidate of nobody's"),
+        pytest.param([TaskQueued(plan_id=PlanId("p"), task_id=TaskId("t"))], id="what carries none"),
+    ],
+)
+async def test_what_belongs_to_the_newest_claim_is_taken_after_its_end_too(store: Store, events: list[Event]) -> None:
+    await store.record(batch(granted("t", 3), granted("t", 5), granted("u", 9)))
+    await store.record(
+        batch(LeaseEnded(plan_id=PlanId("p"), task_id=TaskId("t"), attempt_id=AttemptId("a"), token=5, cause="x"))
+    )
+    assert await store.record(batch(*events)) == 4 + len(events)
+
+
+async def test_a_store_opened_before_the_newest_daemon_began_writes_no_more(home: Home) -> None:
+    old = await home.open()
+    await old.record(batch(began(), progress("a")))
+    new = await home.open()
+    assert await old.record(batch(progress("b"))) == 3, "nobody has begun since"
+    await new.record(batch(began()))
+    for late in (batch(progress("lost")), batch(began()), batch(done=["x"])):
+        with pytest.raises(SupersededError):
+            await old.record(late)
+    await new.record(batch(progress("c")))
+    assert [event.text for _, _, event in await new.events() if isinstance(event, ProgressReported)] == ["a", "b", "c"]
+    await old.close()
+    await new.close()
+
+
+# ---- the state that is kept ----
+
+
+def a_state(seq: int, token: int = 0) -> State:
+    about = "caf\udce9.txt"  # a path that is not UTF-8
+    return State(seq=seq, token=token, limits=LaneLimits(doing=timedelta(minutes=7)), current=PlanId(about))
+
+
+async def test_a_state_that_was_kept_comes_back_as_it_was(home: Home) -> None:
+    store = await home.open()
+    assert await store.snapshot() is None
+    await store.record(batch(*(progress(str(number)) for number in range(5))))
+    await store.keep_snapshot(a_state(3))
+    await store.keep_snapshot(a_state(4))
+    await store.close()
+    again = await home.open()
+    kept = await again.snapshot()
+    assert kept == a_state(4)
+    assert [seq for seq, _, _ in await again.events(after_seq=4)] == [5]
+    assert await again.events(after_seq=5) == []
+    await again.close()
+
+
+async def test_a_token_that_only_the_kept_state_knows_is_not_given_out_again(home: Home) -> None:
+    store = await home.open()
+    await store.record(batch(granted("t", 3)))
+    await store.keep_snapshot(a_state(1, token=8))  # of a ledger that was put back since
+    await store.close()
+    again = await home.open()
+    assert await again.highest_token() == 8
+    with pytest.raises(FencedError):
+        await again.record(batch(granted("t", 8)))
+    assert await again.record(batch(granted("t", 9))) == 2
+    await again.close()
+
+
 # ---- reading events ----
 
 
@@ -334,7 +476,7 @@ async def test_columns_of_an_event_are_not_repeated_in_its_data(store: Store, re
     first, second = reader.events()
     assert (first.seq, first.at, first.type) == (1, NOW, "lease_granted")
     assert (first.plan, first.task, first.attempt, first.token) == ("p", "t", "p/t-1", 7)
-    assert list(first.data) == ["expires_at"]
+    assert list(first.data) == ["holder", "expires_at", "reason", "review_by", "beats"]
     assert (second.plan, second.task, second.attempt, second.token) == ("p", None, None, None)
     assert second.data == {"item_id": "i1", "choice": "retry", "text": "", "by": "a person"}
     assert [event for _, _, event in await store.events()] == [granted, about_the_plan]

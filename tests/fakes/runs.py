@@ -52,7 +52,7 @@ def ready(run_dir: Path, argv: Sequence[str], **changes: Any) -> Started:
     }
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "spec.json").write_text(json.dumps({**content, **changes}))
-    return start_supervisor(run_dir, timeout_s=PATIENCE_S)
+    return start_supervisor(run_dir, timeout_s=PATIENCE_S)[0]
 
 
 def ran(run_dir: Path, argv: Sequence[str], **changes: Any) -> dict[str, Any]:

@@ -17,16 +17,19 @@ from orchestrator.core.lifecycle import decide
 from orchestrator.core.overlap import overlapping_pairs, rivals_of
 from orchestrator.core.state import apply
 from orchestrator.model.agent import AgentReport
-from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit, RunKind, Workspace
+from orchestrator.model.attempt import ExitWhy, ProcessId, RunExit, RunKind, RunLife, Workspace
 from orchestrator.model.effect import (
     BeginBranch,
     BuildCandidate,
     CollectWork,
     DeleteTrash,
     Effect,
+    KillRun,
     LandCandidate,
     MakeWorkspace,
     MirrorBranch,
+    ProbeRun,
+    ProbeTree,
     PublishPlan,
     ReleaseRun,
     RemoveTree,
@@ -52,10 +55,13 @@ from orchestrator.model.fact import (
     PublishRefused,
     Removed,
     RunEnded,
+    RunKilled,
+    RunProbed,
     RunReady,
     RunReleased,
     TargetMoved,
     TrashDeleted,
+    TreeProbed,
     WorkCollected,
     WorkspaceReady,
 )
@@ -139,6 +145,10 @@ class World:
         self.hanging: set[RunId] = set()
         self.held: list[Effect] = []  #: effects kept back by `hold`
         self.hold: Callable[[Effect], bool] = lambda _: False
+        self.life = RunLife.ALIVE  #: what a look at a supervisor shows
+        self.deaf = False  #: supervisors do not hear that they are to stop
+        self.undead: tuple[int, ...] = ()  #: processes that do not die when they are killed
+        self.inside: tuple[int, ...] = ()  #: processes in the trees that were claimed by hand
         self.most_at_once = 0
         self.overlap_seen: list[tuple[TaskId, TaskId]] = []
         self.give(DaemonStarted(pid=1, boot_id="b", version="0", quiet=timedelta(minutes=10)))
@@ -254,8 +264,18 @@ class World:
                 self.give(RunReleased(run_id=effect.run_id))
                 return self._run(effect.run_id)
             case StopRun():
+                if self.deaf:
+                    return None
                 self.hanging.discard(effect.run_id)
                 return RunEnded(run_id=effect.run_id, exit=STOPPED)
+            case ProbeRun():
+                return RunProbed(run_id=effect.run_id, token=effect.token, life=self.life)
+            case KillRun():
+                if not self.undead:
+                    self.hanging.discard(effect.run_id)
+                return RunKilled(run_id=effect.run_id, left=self.undead)
+            case ProbeTree():
+                return TreeProbed(attempt_id=effect.attempt_id, token=effect.token, inside=self.inside)
             case CollectWork():
                 return self._collected(effect)
             case SendAnswer():
@@ -349,6 +369,17 @@ class World:
         self.now = max(self.now, due[0].at)
         self.give(due[0].fact)
         return True
+
+    def later(self, wait: timedelta) -> World:
+        """Let time pass, and bring what is due."""
+        until = self.now + wait
+        while due := sorted((w for w in self.wakes if w.at <= until), key=lambda w: w.at):
+            self.wakes.remove(due[0])
+            self.now = max(self.now, due[0].at)
+            self.give(due[0].fact)
+            self.settle()
+        self.now = until
+        return self
 
     def _matters(self, wake: WakeAt) -> bool:
         return "/retry/" in wake.key

@@ -103,7 +103,7 @@ def test_a_healthy_repository_is_all_right_and_nothing_is_changed(repo: Path) ->
     found = examined(repo)
     assert graded(found, Grade.OK) == set(found), [p for p in found.values() if p.grade is not Grade.OK]
     assert before == (everything_in(repo), sorted((repo / ".git").iterdir()), sorted(repo.parent.iterdir()))
-    assert len(found) == 21
+    assert len(found) == 22
 
 
 def test_it_works_with_a_ledger_from_a_folder_below_and_from_a_linked_worktree(repo: Path) -> None:
@@ -117,7 +117,7 @@ def test_it_works_with_a_ledger_from_a_folder_below_and_from_a_linked_worktree(r
 
 def test_outside_of_a_repository_the_machine_is_looked_at(repo: Path, tmp_path: Path) -> None:
     found = examined(tmp_path)
-    assert list(found) == ["repository", "git", "python", "system", "open files", "agents"]
+    assert list(found) == ["repository", "git", "python", "system", "open files", "process trees", "agents"]
     assert found["repository"].grade is Grade.WARN
     assert graded(found, Grade.FAIL) == set()
 

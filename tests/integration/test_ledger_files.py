@@ -201,11 +201,6 @@ async def test_events_can_be_read_without_writing(path: Path) -> None:
 # ---- files that are not what they should be ----
 
 
-def a_newer_ledger(path: Path) -> None:
-    with raw(path) as connection:
-        connection.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION + 1};")
-
-
 def another_program(path: Path) -> None:
     with raw(path) as connection:
         connection.execute("CREATE TABLE theirs (a)")
@@ -222,7 +217,6 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (a_newer_ledger, "newer version"),
         (another_program, "is not a ledger"),
         (some_text, "is not a ledger"),
         (a_folder, r"cannot be opened|refused to read"),
@@ -241,6 +235,38 @@ async def test_what_is_no_ledger_of_ours_is_refused_and_left_alone(
     with pytest.raises(OrchestratorError, match=message):
         SqliteReader(path)
     assert (path.read_bytes() if path.is_file() else None) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "readable"),
+    [
+        pytest.param("ALTER TABLE event ADD COLUMN more TEXT", True, id="with more in it"),
+        pytest.param("ALTER TABLE task RENAME TO work", False, id="of another shape"),
+    ],
+)
+async def test_a_newer_ledger_is_never_written_and_read_as_far_as_it_is_known(
+    path: Path, change: str, readable: bool
+) -> None:
+    store = await SqliteStore.open(path)
+    await store.record(
+        Batch(at=NOW, events=[event("a")], rows=[Row(table="task", key="p/t", plan="p", state="x", data={})])
+    )
+    await store.close()
+    with raw(path) as connection:
+        connection.executescript(f"{change}; PRAGMA user_version = {VERSION + 1};")
+    before = path.read_bytes()
+    with pytest.raises(OrchestratorError, match="newer version") as raised:
+        await SqliteStore.open(path)
+    assert f"version {VERSION + 1}" in raised.value.why
+    with closing(SqliteReader(path)) as reader:
+        assert reader.newer is not None
+        assert [one.data for one in reader.events()] == [{"text": "a"}]
+        if readable:
+            assert reader.rows("task") == [{}]
+        else:
+            with pytest.raises(OrchestratorError, match="newer version"):
+                reader.rows("task")
+    assert path.read_bytes() == before
 
 
 async def test_a_damaged_page_is_found(path: Path) -> None:

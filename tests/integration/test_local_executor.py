@@ -22,7 +22,7 @@ from orchestrator.model.agent import HandedIn, Progress
 from orchestrator.model.attempt import ExitWhy, RunExit
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.ids import RunId
-from orchestrator.ports import ExitSeen, QuietSeen, ReportSeen, RunSignal, RunSpec
+from orchestrator.ports import BeatSeen, ExitSeen, QuietSeen, ReportSeen, RunSignal, RunSpec
 from tests.fakes.runs import PATIENCE_S, a_spec, is_alive, program, text_of, until
 
 pytestmark = pytest.mark.anyio
@@ -45,10 +45,10 @@ def run_dir(tmp_path: Path) -> Path:
 async def seen(
     executor: LocalExecutor, run_dir: Path, *, reports_from: int = 0, quiet_after_s: float = 60
 ) -> list[RunSignal]:
-    """Everything that a run tells until it ends."""
+    """Everything that a run tells until it ends, its beats excepted."""
     with anyio.fail_after(PATIENCE_S):
         signals = executor.signals(RUN, str(run_dir), reports_from=reports_from, quiet_after_s=quiet_after_s)
-        return [signal async for signal in signals]
+        return [signal async for signal in signals if not isinstance(signal, BeatSeen)]
 
 
 async def run(run_dir: Path, argv: tuple[str, ...], **changes: Any) -> list[RunSignal]:
@@ -303,22 +303,41 @@ async def test_an_answer_is_one_line_however_often_it_is_sent(run_dir: Path) -> 
 
 
 async def test_a_run_without_a_sign_of_life_is_quiet_until_it_moves_again(run_dir: Path) -> None:
-    executor = await started(run_dir, program("import time; time.sleep(0.8); print('hi', flush=True); time.sleep(0.4)"))
-    signals = await seen(executor, run_dir, quiet_after_s=0.4)
-    spells = [one.quiet for one in signals if isinstance(one, QuietSeen)]
-    assert spells[:2] == [True, False]
+    code = """
+import os, time
+def wait_for(name):
+    while not os.path.exists(name): time.sleep(0.01)
+wait_for("speak")
+print("hi", flush=True)
+wait_for("end")
+"""
+    executor = await started(run_dir, program(code))
+    with anyio.fail_after(PATIENCE_S):
+        async for one in executor.signals(RUN, str(run_dir), reports_from=0, quiet_after_s=0.4):
+            match one:
+                case QuietSeen(quiet=True):
+                    (run_dir.parent / "speak").touch()
+                case QuietSeen(quiet=False):
+                    (run_dir.parent / "end").touch()
+    assert (run_dir / "output").read_text() == "hi\n"
 
 
 async def test_waiting_for_a_person_is_not_quiet(run_dir: Path) -> None:
     code = """
-import fcntl, time
+import fcntl, os, time
 file = open("agent/waiting", "w")
 fcntl.flock(file, fcntl.LOCK_SH)
-time.sleep(1)
+open("waits", "w").close()
+while not os.path.exists("end"): time.sleep(0.01)
+print("heard", flush=True)
 """
     executor = await started(run_dir, program(code))
-    await anyio.sleep(0.2)
-    assert [type(one) for one in await seen(executor, run_dir, quiet_after_s=0.3)] == [ExitSeen]
+    await soon(lambda: (run_dir.parent / "waits").exists(), "it waits")
+    with anyio.move_on_after(1.5):
+        async for one in executor.signals(RUN, str(run_dir), reports_from=0, quiet_after_s=0.3):
+            assert isinstance(one, BeatSeen)
+    (run_dir.parent / "end").touch()
+    assert exit_seen(await seen(executor, run_dir)).code == 0
 
 
 # ---- stopping, and who is never stopped ----

@@ -16,6 +16,7 @@ import pytest
 
 from orchestrator import __version__
 from orchestrator.backends.lock import DaemonLock, this_process
+from orchestrator.backends.machine import boot_id, start_time
 from orchestrator.model.errors import ExitCode, OrchestratorError, RefusedError
 
 HOLD = """
@@ -181,6 +182,20 @@ def test_a_pid_that_was_given_to_another_process_is_not_believed(path: Path) -> 
             assert DaemonLock.holder(path) == content | {"start_time": 1}
             file.truncate(0)
         assert DaemonLock.holder(path) == {"pid": 0}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.parametrize("pid", [0, 1, -1, -(2**31), 2**31, 10**30], ids=str)
+def test_a_forged_holder_is_not_named_so_nobody_is_told_to_end_a_stranger(path: Path, pid: int) -> None:
+    with DaemonLock.acquire(path), subprocess.Popen(["sleep", "60"]) as stranger:
+        lie = {"pid": pid or stranger.pid, "boot_id": boot_id()}
+        path.write_text(json.dumps(lie | {"start_time": start_time(lie["pid"]) if lie["pid"] > 0 else 0}))
+        assert DaemonLock.holder(path) == {"pid": 0}
+        with pytest.raises(RefusedError) as refused:
+            DaemonLock.acquire(path)
+        assert "pid not known yet" in str(refused.value)
+        assert "kill" not in str(refused.value)
+        stranger.kill()
 
 
 def test_nobody_holds_a_lock_that_was_never_made(path: Path) -> None:

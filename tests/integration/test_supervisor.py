@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import py_compile
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends.process import SUPERVISOR, start_time
+from orchestrator.backends.process import SUPERVISOR, compiled, start_time
 from orchestrator.backends.supervisor import Masker
 from orchestrator.model.errors import OrchestratorError
 from tests.fakes.runs import ended, is_alive, processes_in, program, ran, ready, text_of, until
@@ -212,13 +215,13 @@ def test_stop_ends_a_tree_that_does_not_listen(run_dir: Path) -> None:
 
 def test_stop_gives_a_listening_program_time_to_end_well(run_dir: Path) -> None:
     code = """
-import signal, sys, time
+import os, signal, sys, time
 def end(*_):
     time.sleep(0.2)
-    print("saved", flush=True)
+    os.write(1, b"saved\\n")  # `print` within an interrupted `print` fails
     sys.exit(4)
 signal.signal(signal.SIGTERM, end)
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 time.sleep(60)
 """
     started = ready(run_dir, program(code))
@@ -292,26 +295,20 @@ def test_the_time_limit_holds_without_a_daemon(run_dir: Path) -> None:
     assert "0.3 s" in record["detail"]
 
 
-WAIT_FOR_A_PERSON = """
-import fcntl, os, time
-fd = os.open(os.environ["RUN"] + "/waiting", os.O_RDWR | os.O_CREAT, 0o600)
-fcntl.flock(fd, fcntl.LOCK_SH)
-time.sleep(1.5)
-os.close(fd)
-{then}
-"""
-
-
-@pytest.mark.parametrize(
-    ("then", "why"),
-    [
-        pytest.param("", "exit", id="waits longer than the limit and ends"),
-        pytest.param("time.sleep(60)", "timeout", id="works longer than the limit afterwards"),
-    ],
-)
-def test_the_time_limit_stands_still_while_the_program_waits_for_a_person(run_dir: Path, then: str, why: str) -> None:
-    env = {"RUN": str(run_dir)}
-    assert ran(run_dir, program(WAIT_FOR_A_PERSON.format(then=then)), timeout_s=0.7, env=env)["why"] == why
+@pytest.mark.parametrize("then", ["exit", "timeout"])
+def test_the_time_limit_stands_still_while_the_program_waits_for_a_person(run_dir: Path, then: str) -> None:
+    code = "import os, time\nwhile not os.path.exists('go-on'): time.sleep(0.01)"
+    started = ready(run_dir, program(code), timeout_s=0.5)
+    with (run_dir / "waiting").open("w") as waiting:
+        fcntl.flock(waiting, fcntl.LOCK_SH)  # as `orch-agent ask` does
+        started.release()
+        time.sleep(1.2)
+        assert not (run_dir / "exit.json").exists()
+        if then == "exit":
+            (run_dir.parent / "go-on").touch()
+            assert ended(run_dir, started)["why"] == "exit"
+    if then == "timeout":  # nobody is waited for any more, and it does not end
+        assert ended(run_dir, started)["why"] == "timeout"
 
 
 def test_a_quiet_run_costs_next_to_nothing(run_dir: Path) -> None:
@@ -345,6 +342,126 @@ def test_a_flood_is_capped_and_never_blocks_the_program(run_dir: Path) -> None:
     head, _, rest = output.partition(b"\n[orchestrator: ")
     tail = rest.partition(b" were]\n")[2].removesuffix(b"\n")
     assert len(head) + len(tail) + record["dropped_bytes"] == 400 * 65536 + len("the end\n")
+
+
+@pytest.mark.parametrize("secrets", [[], ["canary-2718"]], ids=["plain", "masked"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("block = b'x' * 65535 + b'\\n'\nfor _ in range(3200): os.write(1, block)", id="200 MB"),
+        pytest.param("block = b'x' * 65536\nfor _ in range(1024): os.write(1, block)", id="one line of 64 MB"),
+        pytest.param("for _ in range(100): os.write(1, b'\\0' * 65536)", id="nothing but NULs"),
+        pytest.param("for _ in range(500): os.write(1, b'\\x1b[31m\\x1b]0;title\\x07' * 1000)", id="escapes"),
+        pytest.param("for _ in range(20000): os.write(1, b'canary-27' + b'canary' * 9)", id="half secrets in pieces"),
+    ],
+)
+def test_no_flood_of_any_kind_blocks_the_program_or_outgrows_its_limit(
+    run_dir: Path, code: str, secrets: list[str]
+) -> None:
+    record = ran(
+        run_dir, program(f"import os\n{code}\nprint('the end')"), output_limit_bytes=1_000_000, secrets=secrets
+    )
+    assert (record["why"], record["code"]) == ("exit", 0)
+    output = (run_dir / "output").read_bytes()
+    assert len(output) < 1_000_000 + 5_000
+    assert record["dropped_bytes"] > 0
+    assert output.endswith(b"the end\n\n")
+
+
+def with_limit(pid: int, kind: int, soft: int) -> None:
+    """Let a process have no more of something, until it is asked again."""
+    resource.prlimit(pid, kind, (soft, resource.prlimit(pid, kind)[1]))
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("kind", "soft"),
+    [
+        pytest.param(resource.RLIMIT_FSIZE, 0, id="nothing can be written"),
+        pytest.param(resource.RLIMIT_NOFILE, 4, id="nothing can be opened"),
+    ],
+)
+def test_a_supervisor_that_can_do_nothing_keeps_the_pipe_moving_and_records_the_end_when_it_can(
+    run_dir: Path, kind: int, soft: int
+) -> None:
+    code = """
+import os, sys, time
+print("begun", flush=True)
+while not os.path.exists("go-on"): time.sleep(0.01)
+for _ in range(100): os.write(1, b"x" * 65536)
+open("read", "w").write(str(len(sys.stdin.read())))
+raise SystemExit(5)
+"""
+    run_dir.mkdir()
+    started = ready(run_dir, program(code), stdin="open", output_limit_bytes=10**9)
+    started.release()
+    until(lambda: "begun" in text_of(run_dir / "output"), "it runs")
+    pid = json.loads((run_dir / "meta.json").read_text())["supervisor"]["pid"]
+    before = resource.prlimit(pid, kind)[0]
+    with_limit(pid, kind, soft)
+    (run_dir / "input").write_text("y" * 1000)
+    (run_dir / "input.end").touch()
+    (run_dir.parent / "go-on").touch()
+    if kind == resource.RLIMIT_NOFILE:
+        time.sleep(0.5)
+        assert text_of(run_dir.parent / "read") == "", "its input was closed before its end"
+    else:
+        until(lambda: text_of(run_dir.parent / "read"), "it goes on")
+        time.sleep(0.3)
+        assert not (run_dir / "exit.json").exists()
+        assert is_alive(pid)
+    with_limit(pid, kind, before)
+    record = ended(run_dir, started)
+    assert (record["why"], record["code"]) == ("exit", 5)
+    assert text_of(run_dir.parent / "read") == "1000"
+    if kind == resource.RLIMIT_FSIZE:
+        assert "could not be written" in record["detail"]
+        assert record["dropped_bytes"] > 6_000_000
+    else:
+        assert (run_dir / "output").stat().st_size == len("begun\n") + 100 * 65536
+
+
+@linux_only
+def test_an_end_that_cannot_be_recorded_is_recorded_later_even_when_a_stop_was_asked_for(run_dir: Path) -> None:
+    started = ready(run_dir, program("import time; time.sleep(60)"))
+    started.release()
+    meta = until(lambda: (m := json.loads((run_dir / "meta.json").read_text()))["agent"] and m, "the program runs")
+    pid = meta["supervisor"]["pid"]
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)[0]
+    with_limit(pid, resource.RLIMIT_FSIZE, 0)
+    os.kill(pid, signal.SIGTERM)
+    until(lambda: not is_alive(meta["agent"]["pid"]), "the program ends")
+    time.sleep(0.2)
+    assert is_alive(pid)
+    with_limit(pid, resource.RLIMIT_FSIZE, before)
+    assert ended(run_dir, started)["why"] == "stopped"
+
+
+@linux_only
+@pytest.mark.parametrize("then", ["room", "stop"])
+def test_nothing_starts_before_its_start_is_on_the_disk(run_dir: Path, then: str) -> None:
+    started = ready(run_dir, program("open('ran', 'w')"))
+    pid = json.loads((run_dir / "meta.json").read_text())["supervisor"]["pid"]
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)[0]
+    with_limit(pid, resource.RLIMIT_FSIZE, 0)
+    started.release()
+    time.sleep(0.2)
+    assert is_alive(pid)
+    assert not (run_dir.parent / "ran").exists()
+    if then == "stop":
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(0.1)
+    with_limit(pid, resource.RLIMIT_FSIZE, before)
+    assert ended(run_dir, started)["why"] == ("exit" if then == "room" else "never_started")
+    assert (run_dir.parent / "ran").exists() is (then == "room")
+
+
+def test_output_that_cannot_be_opened_is_told_and_the_program_runs_all_the_same(run_dir: Path) -> None:
+    run_dir.mkdir()
+    (run_dir / "output").mkdir()
+    record = ran(run_dir, program("print('x' * 100)"))
+    assert (record["why"], record["code"], record["dropped_bytes"]) == ("exit", 0, 101)
+    assert "could not be written" in record["detail"]
 
 
 def test_output_at_the_limit_is_complete(run_dir: Path) -> None:
@@ -428,6 +545,25 @@ def test_more_input_than_a_pipe_holds_harms_nobody(run_dir: Path, code: str) -> 
 def test_without_input_the_program_reads_nothing(run_dir: Path) -> None:
     ran(run_dir, program("import sys; print(repr(sys.stdin.read()))"))
     assert (run_dir / "output").read_text() == "''\n"
+
+
+@pytest.mark.parametrize("kept", ["fresh", "of an older file", "of another Python", "half written", "none"])
+def test_the_supervisor_starts_from_bytecode_only_when_that_is_of_its_file(tmp_path: Path, kept: str) -> None:
+    source = tmp_path / "supervisor.py"
+    source.write_text("print('this one')")
+    cached = Path(py_compile.compile(str(source), doraise=True) or "")
+    if kept == "of an older file":
+        source.write_text("print('the newer one')")
+    elif kept == "of another Python":
+        cached.write_bytes(b"\0\0\r\n" + cached.read_bytes()[4:])
+    elif kept == "half written":
+        cached.write_bytes(cached.read_bytes()[:10])
+    elif kept == "none":
+        cached.unlink()
+    chosen = compiled(source)
+    assert chosen == (cached if kept == "fresh" else source)
+    said = subprocess.run([sys.executable, "-I", "-S", str(chosen)], capture_output=True, text=True)
+    assert said.stdout == ("the newer one\n" if kept == "of an older file" else "this one\n")
 
 
 def test_the_supervisor_needs_no_installed_package() -> None:

@@ -190,7 +190,6 @@ AGENTS = {
     "an agent that climbs": (plan("agents: {../a: {adapter: demo}}", "defaults: {agent: demo}"), "bad_id", 1),
     "agents as a list": (plan("agents: [claude]"), "wrong_type", 1),
     "a default agent that is not there": (plan("defaults: {agent: b}"), "unknown_agent", 1),
-    "the default agent hand": (plan("defaults: {agent: hand}"), "not_available", 1),
     "the default review": (plan("defaults: {review: human}"), "not_available", 1),
     "defaults for files": (plan("defaults: {files: []}"), "unknown_key", 1),
 }
@@ -227,7 +226,6 @@ TASKS = {
     "a dependency as text": (task("depends_on: one"), "wrong_type", 6),
     "an unknown agent": (task("agent: b"), "unknown_agent", 6),
     "an adapter that needs a command": (task("agent: command"), "unknown_agent", 6),
-    "the agent hand": (task("agent: hand"), "not_available", 6),
     "needs that nobody has": (task("needs: [sql]"), "no_fitting_agent", 6),
     "review human": (task("review: human"), "not_available", 6),
     "review by an agent": (task("review: agent:claude"), "not_available", 6),

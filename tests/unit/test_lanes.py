@@ -37,17 +37,7 @@ def minutes(number: float) -> timedelta:
 
 
 class Waking(World):
-    """Lets time pass, and wakes what is due."""
-
-    def later(self, span: timedelta) -> World:
-        until = self.now + span
-        while due := sorted((w for w in self.wakes if w.at <= until), key=lambda w: w.at):
-            self.wakes.remove(due[0])
-            self.now = max(self.now, due[0].at)
-            self.give(due[0].fact)
-            self.settle()
-        self.now = until
-        return self
+    """Tells what has been too long."""
 
     def long(self) -> list[tuple[str, Lane]]:
         return [(event.task_id, event.lane) for event in self.of(LaneOverdue)]

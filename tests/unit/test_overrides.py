@@ -119,7 +119,6 @@ def test_flags_read_as_the_plan_would_that_says_the_same() -> None:
         pytest.param({"drop": ["web"], "first": [("db", "web")]}, "bad_value", "'web' is left out", id="both at once"),
         pytest.param({"drop": ["web"], "agents": {"web": "two"}}, "bad_value", "'web' is left out", id="no agent"),
         pytest.param({"agents": {"web": "nobody"}}, "unknown_agent", "no agent 'nobody'", id="no such agent"),
-        pytest.param({"agents": {"web": "hand"}}, "not_available", "'hand'", id="an agent by hand"),
         pytest.param({"agents": {"wbe": "two"}}, "unknown_task", "write 'web'", id="the nearest task"),
         pytest.param({"agents": {"check": "two"}}, "missing_prompt", "'prompt' is missing", id="no prompt for it"),
     ],

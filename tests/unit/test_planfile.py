@@ -334,7 +334,7 @@ def test_tasks_that_go_to_people_by_default_are_told_and_a_flag_gives_them_to_an
     ("flags", "code"),
     [
         ({"agent": "nobody"}, "unknown_agent"),
-        ({"agent": "hand"}, "not_available"),
+        ({"agent": "hand"}, "bad_value"),
         ({"agent": "human"}, "bad_value"),
         ({"isolation": "branch"}, "not_available"),
         ({"isolation": "docker"}, "bad_value"),

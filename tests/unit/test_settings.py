@@ -113,6 +113,8 @@ def test_every_key_is_told_with_its_origin() -> None:
     assert keys == {
         "worktrees", "log_level", "log.max_size", "log.keep", "attention.doing", "attention.for_review",
         "attention.merging", "attention.blocked", "attention.quiet",
+        "leases.ttl", "leases.heartbeat", "leases.stale", "leases.review", "leases.indefinite",
+        "leases.indefinite_per_agent",
         "execution.commit_message", "execution.grace", "execution.output_limit", "execution.pass_env",
         "agents", "checks", "prepare", "keep", "protected", "resources", "defaults",
     }  # fmt: skip

@@ -1,0 +1,107 @@
+"""Tasks that somebody claims by hand, and tasks that a person takes away, as they are typed."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from tests.acceptance.person import Person
+
+PLAN = """
+checks: [{name: ok, run: [sh, -c, "test -e a.txt"]}]
+defaults: {agent: demo, retries: 0}
+tasks:
+  - {id: a, files: [a.txt], agent: hand, prompt: "write a"}
+  - {id: b, files: [b.txt], agent: hand, depends_on: [a], prompt: "write b"}
+"""
+
+
+def begun(person: Person, text: str = PLAN, settings: str = "") -> None:
+    if settings:
+        person.write("orchestrator.toml", settings)
+    plan = person.plan(text)
+    person.commit("plan")
+    digest = person.type("plan", "check", plan, "--json").data["digest"]
+    assert person.type("start", plan, "--sequential", "--confirm", digest, "--detach").code == 0
+
+
+def test_a_task_is_claimed_worked_on_and_handed_in_by_hand(person: Person) -> None:
+    begun(person)
+    why = person.type("why", "a")
+    assert "claim acquire a" in why.out
+    claimed = person.type("claim", "acquire", "a", "--as", "alice")
+    assert claimed.code == 0, claimed.err
+    tree = Path(claimed.out.strip())
+    assert (tree / ".git").is_file()
+    assert "claim finish a" in claimed.err
+
+    taken = person.type("claim", "acquire", "a", "--as", "bob")
+    assert (taken.code, "held by alice" in taken.err) == (6, True)
+    second = person.type("claim", "acquire", "--as", "alice")
+    assert (second.code, "gives back one task" in second.err) == (6, True)
+    early = person.type("claim", "acquire", "b", "--as", "bob")
+    assert (early.code, "depends on 'a'" in early.err) == (6, True)
+
+    listed = person.type("claim", "list", "--json").data["leases"]
+    assert [(one["task"], one["holder"], one["by_hand"]) for one in listed] == [("a", "alice", True)]
+    assert person.type("claim", "heartbeat", "a").code == 0
+    assert person.type("claim", "renew", "a", "--token", "99").code == 6
+
+    person.kill_daemon()  # a holder needs no daemon to work
+    (tree / "a.txt").write_text("by hand\n")
+    assert person.type("start", "--detach").code == 0
+    done = person.type("claim", "finish", "a", "--summary", "wrote a")
+    assert done.code == 0, done.err
+    person.wait(lambda: person.task("a")["state"] == "landed")
+    assert "Orchestrator-Agent: alice" in person.git("log", "-1", "--format=%B", "orchestrator/work")
+
+    claimed = person.type("claim", "acquire", "--as", "alice", "--json")
+    assert claimed.data["task"] == "b", "the next one that may start"
+    released = person.type("claim", "release", "b", "--reason", "lunch")
+    assert released.code == 0, released.err
+    person.wait(lambda: person.type("claim", "list", "--json").data["leases"] == [])
+    late = person.type("claim", "finish", "b", "--token", str(claimed.data["token"]))
+    assert (late.code, "does not hold" in late.err) == (6, True)
+
+
+def test_a_silent_claim_expires_and_is_given_on_only_when_its_tree_is_empty(person: Person) -> None:
+    begun(person, settings='[leases]\nttl = "2s"\n')
+    tree = Path(person.type("claim", "acquire", "a", "--as", "alice").out.strip())
+    (tree / "a.txt").write_text("half\n")
+    inside = subprocess.Popen(["sleep", "60"], cwd=tree)
+    try:
+        person.wait(lambda: [i["kind"] for i in person.inbox()] == ["stuck"], what="the question about the holder")
+        [item] = person.inbox()
+        assert str(inside.pid) in item["context"]
+        assert person.type("claim", "acquire", "a", "--as", "bob").code == 6
+    finally:
+        inside.kill()
+        inside.wait()
+    assert person.type("answer", item["id"], "retry").code == 0
+    person.wait(lambda: person.task("a")["state"] != "running")
+    ended = [e for e in person.events() if e["type"] == "attempt_ended"]
+    [kept] = ended[0]["data"]["salvage"]
+    assert person.git("show", f"{kept}:a.txt") == "half", "what the silent holder had done is kept"
+
+
+def test_an_agent_is_evicted_with_a_reason_and_its_whole_tree_is_gone_before_the_next_token(person: Person) -> None:
+    begun(
+        person,
+        """
+checks: none
+defaults: {agent: demo, retries: 0}
+tasks:
+  - {id: a, files: [a.txt], prompt: "!append a.txt some work\\n!sleep 30s [attempt 1]"}
+""",
+    )
+    person.wait(lambda: bool(person.processes()) and person.task("a")["state"] == "running")
+    time.sleep(0.5)
+    bare = person.type("claim", "force-evict", "a")
+    assert (bare.code, "reason" in bare.err) == (2, True)
+    assert person.type("claim", "force-evict", "a", "--reason", "wrong branch").code == 0
+    person.wait(lambda: person.task("a")["state"] == "landed", what="the second attempt")
+    names = [(e["type"], e["token"]) for e in person.events() if e["type"] in {"lease_granted", "lease_ended"}]
+    assert names == [("lease_granted", 1), ("lease_ended", 1), ("lease_granted", 2), ("lease_ended", 2)]
+    [first, _] = [e for e in person.events() if e["type"] == "attempt_ended"]
+    assert first["data"]["ending"] == "evicted"
