@@ -113,7 +113,7 @@ def killed_at_random(story: Story, kills: int, chance: random.Random) -> None:
 
 
 def once_each(nursery: Nursery, chance: random.Random, how_to_repeat: str) -> int:
-    """Find the points of an untroubled story, then let a daemon die at each in a story of its own. Returns: how many."""
+    """Let a daemon die at each point of an untroubled story, in a story of its own. Returns: how many there are."""
     with told(nursery, how_to_repeat) as story:
         seen = str(story.life.folder / "seen")
         tell(story, lambda: Rig(seen=seen))

@@ -50,7 +50,24 @@ HEARD = {
 }
 #: Commands of git, and calls of ports, that change nothing: a death there is the same as one a little earlier.
 LOOKING = frozenset(
-    ["cat-file", "config", "diff", "diff-index", "diff-tree", "for-each-ref", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse", "show-ref", "status", "symbolic-ref", "var", "version"]
+    {
+        "cat-file",
+        "config",
+        "diff",
+        "diff-index",
+        "diff-tree",
+        "for-each-ref",
+        "ls-files",
+        "ls-tree",
+        "merge-base",
+        "rev-list",
+        "rev-parse",
+        "show-ref",
+        "status",
+        "symbolic-ref",
+        "var",
+        "version",
+    }
 )
 QUESTIONS = frozenset({"facts", "contains", "changed", "events", "to_do", "close"})
 CRASH = 137  #: the exit status of a daemon that the rig ended
