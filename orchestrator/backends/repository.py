@@ -101,6 +101,7 @@ class GitRepository:
         )
         self._limiter = CapacityLimiter(AT_ONCE)
         self._showing = Lock()  #: the user's repository is written by one at a time
+        self._removing: dict[str, Lock] = {}  #: trees that are being removed or have been, each by one at a time
         self._waiting = mirror.Waiting(place.state_dir / "to-show")
         self._takeover: Takeover | None = None
         self._made_anew = False
@@ -266,6 +267,11 @@ class GitRepository:
     async def remove(
         self, plan: PlanId, owner: AttemptId | CandidateId, *, landed: bool, ignore: Sequence[str]
     ) -> tuple[str, ...]:
+        # two prunes may ask for the same: the second finds it done
+        async with self._removing.setdefault(owner, Lock()):
+            return await self._remove(owner, landed=landed, ignore=ignore)
+
+    async def _remove(self, owner: AttemptId | CandidateId, *, landed: bool, ignore: Sequence[str]) -> tuple[str, ...]:
         if owner.rsplit("/", 1)[-1].startswith("~"):
             # its commit stays in `repo.git`, and nobody works in its tree
             await self._in_thread(lambda: workspaces.release(self._repositories, owner))

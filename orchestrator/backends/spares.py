@@ -28,7 +28,6 @@ from orchestrator.model.ids import AttemptId, CandidateId, Commit
 
 CLOCK_NS = 20_000_000  #: the clock of a file system may be so far behind
 MOST = 8  #: trees of one kind that wait to be used again
-NOTE = "spare.json"
 
 
 class NotAgain(Exception):
@@ -70,12 +69,13 @@ def give(
     note: dict[str, object] = {
         "kind": kind,
         "owner": owner,
+        "state": str(place.state_dir),
         "boot_id": boot_id(),
         "rules": _rules(repositories, commit),
     }
     if has_nothing_else:
         note["seen_at_ns"] = time.time_ns() - CLOCK_NS
-    (fresh / NOTE).write_text(json.dumps(note))
+    (fresh / trash.NOTE).write_text(json.dumps(note))
     tree.rename(fresh / "tree")
     number = 1
     while (to := place.spares / f"{kind}-{number}").exists():
@@ -140,7 +140,9 @@ def clear_stale(repositories: Repositories) -> None:
     if not spares.is_dir():
         return
     for folder in sorted(spares.iterdir()):
-        if folder.name.startswith(".") or not boot_id() or _note(folder).get("boot_id") != boot_id():
+        if not os.path.lexists(folder / "tree"):
+            trash.remove(folder)  # taken, deleted or not yet given: nothing of anybody's is in it
+        elif folder.name.startswith(".") or not boot_id() or _note(folder).get("boot_id") != boot_id():
             to_trash(repositories, folder)
 
 
@@ -165,8 +167,7 @@ def delete(repositories: Repositories, names: Iterable[str]) -> int:
         except OSError:
             continue  # somebody else was faster
         freed += trash.size_of(claimed)
-        trash.open_up(claimed)
-        shutil.rmtree(claimed)
+        trash.remove(claimed)
     return freed
 
 
@@ -190,7 +191,7 @@ def _rules(repositories: Repositories, commit: Commit) -> str:
 
 def _note(folder: Path) -> dict[str, object]:
     try:
-        found = json.loads((folder / NOTE).read_text())
+        found = json.loads((folder / trash.NOTE).read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from orchestrator.model.errors import RepositoryError
 from orchestrator.model.place import Place
+
+NOTE = "spare.json"  #: beside a tree that waited to be used again
 
 
 def folders(place: Place) -> tuple[Path, ...]:
@@ -48,6 +51,11 @@ def is_ours(place: Place, folder: Path, top: Path) -> bool:
     told = [mark.strip().strip('"') for mark in marks if mark]
     if told:
         return any(mark == state or mark.startswith(f"{state}/") for mark in told)
+    if not any(files for _, _, files in os.walk(folder)):
+        return True  # a deletion was cut off right before its end
+    note = _text(folder / NOTE)
+    if note:
+        return f'"state": {json.dumps(state)}' in note
     owner = "/".join(folder.relative_to(top).parts[:2])
     return place.owner_dir(owner).is_dir()
 
@@ -92,8 +100,11 @@ def delete(place: Place, wanted: Sequence[str]) -> int:
     for entry in wanted:
         for folder in parts(place, entry):
             size = size_of(folder)
-            open_up(folder)
-            shutil.rmtree(folder)
+            while folder.is_dir():
+                try:
+                    remove(folder)
+                except FileNotFoundError:
+                    continue  # a second prune deletes the same at the same time
             freed += size
             for above in tuple(folder.parents)[: entry.count("/")]:
                 try:
@@ -101,6 +112,20 @@ def delete(place: Place, wanted: Sequence[str]) -> int:
                 except OSError:
                     break  # there is more in it
     return freed
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder of the trash, what says whose it is last, so that one cut off half way is known again."""
+    open_up(folder)
+    inside = [path for path in (folder / "tree").glob("*") if path.name != ".git"]
+    for path in (*inside, *(path for path in folder.iterdir() if path.name not in {"tree", NOTE})):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if (folder / "tree").is_dir():
+        shutil.rmtree(folder / "tree")
+    shutil.rmtree(folder)
 
 
 def open_up(folder: Path) -> None:

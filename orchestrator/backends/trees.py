@@ -44,7 +44,8 @@ def folders(place: Place, plans: frozenset[str]) -> Iterator[Folder]:
         for tree, name in names.items():
             yield Folder(name=name, path=tree, made_by_us=_is_marked(place, name))
     for entry in trash.entries(place):
-        yield Folder(name=entry, path=trash.parts(place, entry)[0], made_by_us=True, in_trash=True)
+        for path in trash.parts(place, entry)[:1]:  # none: it is being deleted just now
+            yield Folder(name=entry, path=path, made_by_us=True, in_trash=True)
 
 
 def size_of(place: Place, folder: Folder) -> int:

@@ -13,6 +13,7 @@ from orchestrator.app import looking
 from orchestrator.backends import trash
 from orchestrator.backends.peek import change_between, peeking
 from orchestrator.model.attempt import AttemptState, Workspace
+from orchestrator.model.effect import DeleteTrash
 from orchestrator.model.errors import NothingError, OrchestratorError, RefusedError, UsageError
 from orchestrator.model.run import TaskState
 from orchestrator.model.view import Change, TreeKind
@@ -375,6 +376,31 @@ async def test_a_tree_that_was_to_be_used_again_is_deleted_as_a_whole(desk: Desk
     assert "spares/attempt-1" in trash.entries(desk.user.place)
     assert await desk.repository.delete_trash(trash.entries(desk.user.place)) > 0
     assert not any(desk.user.place.trash.rglob("*"))
+
+
+@pytest.mark.parametrize("left", ["spare.json", "tree", "nothing"])
+async def test_what_a_deletion_that_was_cut_off_left_is_found_again(desk: Desk, left: str) -> None:
+    workspace = await desk.attempt()
+    await desk.collect(workspace)
+    await desk.repository.remove(PLAN, desk.id_of(workspace), landed=True, ignore=())
+    half = desk.user.place.trash / "spares" / "taken-attempt-1"
+    half.parent.mkdir(parents=True, exist_ok=True)
+    (desk.user.place.spares / "attempt-1").rename(half)
+    for path in sorted(half.rglob("*"), reverse=True):
+        if path.is_dir():
+            path.rmdir()
+        elif path.name != left:
+            path.unlink()
+    if left == "tree":
+        (half / "tree").mkdir()
+    assert "spares/taken-attempt-1" in trash.entries(desk.user.place)
+    await desk.repository.delete_trash(trash.entries(desk.user.place))
+    assert not any(desk.user.place.trash.rglob("*"))
+
+
+def test_two_deletions_asked_for_at_one_place_of_the_ledger_are_two() -> None:
+    keys = {DeleteTrash(entries=entries, asked=7).key for entries in (("plan/a-1/1",), ("plan/b-1/1",))}
+    assert len(keys) == 2
 
 
 async def test_a_tree_that_waits_to_be_used_again_can_be_freed_unless_it_is_being_taken(
