@@ -28,7 +28,7 @@ def proved(examples: int) -> None:
 
 @pytest.mark.parametrize("half", [1, 2])
 def test_leases_and_tasks_keep_their_invariants(half: int) -> None:
-    proved(examples=30)
+    proved(examples=1000)
 
 
 @pytest.mark.prove
