@@ -153,7 +153,8 @@ def _shown_there(repositories: Repositories) -> list[Commit]:
     users, common = repositories.users, repositories.place.common_dir
     head = _head_of(common)
     names = [*reference_names(common, "refs/heads/orchestrator/"), *reference_names(common, "refs/orchestrator/plans/")]
-    near = [users.reference(name) for name in (*names, head) if name.startswith("refs/heads/")]
+    names += [head] if head.startswith("refs/heads/") else []
+    near = [users.reference(name) for name in names]
     found = list(dict.fromkeys(commit for commit in near if commit is not None))
     if not found:
         listing = users.run("for-each-ref", "--format=%(objectname)", "refs/heads").line

@@ -36,8 +36,3 @@ def candidate_id(plan: PlanId, number: int) -> CandidateId:
 def run_id(owner: AttemptId | CandidateId, step: str) -> RunId:
     """The id of one supervised process of an attempt or candidate."""
     return RunId(f"{owner}/{step}")
-
-
-def owner_of(run: RunId) -> str:
-    """The attempt or candidate that a supervised process belongs to."""
-    return run.rsplit("/", 1)[0]

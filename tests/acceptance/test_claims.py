@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from tests.acceptance.person import Person
 
@@ -105,3 +107,40 @@ tasks:
     assert names == [("lease_granted", 1), ("lease_ended", 1), ("lease_granted", 2), ("lease_ended", 2)]
     [first, _] = [e for e in person.events() if e["type"] == "attempt_ended"]
     assert first["data"]["ending"] == "evicted"
+
+
+def test_the_numbers_of_leases_are_those_of_the_settings(person: Person) -> None:
+    begun(
+        person,
+        settings='[leases]\nttl = "20s"\nheartbeat = "5s"\nstale = "1s"\nreview = "1s"\nindefinite = 1\n'
+        "indefinite_per_agent = 1\n",
+        text="""
+checks: none
+defaults: {agent: demo, retries: 0}
+tasks:
+  - {id: a, files: [a.txt], agent: hand, prompt: "write a"}
+  - {id: b, files: [b.txt], agent: hand, prompt: "write b"}
+""",
+    )
+    tree = Path(
+        person.type("claim", "acquire", "a", "--as", "alice", "--ttl", "0", "--reason", "on a train").out.strip()
+    )
+    (tree / "a.txt").write_text("a\n")
+    endless = person.type("claim", "acquire", "b", "--as", "bob", "--ttl", "0", "--reason", "too")
+    assert (endless.code, "1 of 1 in this repository" in endless.err) == (6, True)
+    assert person.type("claim", "acquire", "b", "--as", "bob").code == 0
+    person.wait(lambda: any("on a train" in item["context"] for item in person.inbox()), what="the review")
+    doubtful = person.type("claim", "finish", "a")
+    assert (doubtful.code, "nothing was heard of it for more than 1s" in doubtful.err) == (6, True)
+    assert person.type("claim", "renew", "a").code == 0
+    assert person.type("claim", "finish", "a").code == 0
+    person.kill_daemon()
+    assert person.type("start", "--detach").code == 0
+    [granted] = [e for e in person.events() if e["type"] == "lease_granted" and e["task"] == "b"]
+    [graced] = [e for e in person.events() if e["type"] == "lease_renewed" and e["data"]["cause"] == "restart"]
+    assert _lasts(granted) == timedelta(seconds=20)
+    assert _lasts(graced) == timedelta(seconds=2 * 5 + 30), "two heartbeats and thirty seconds"
+
+
+def _lasts(event: dict[str, Any]) -> timedelta:
+    return datetime.fromisoformat(event["data"]["expires_at"]) - datetime.fromisoformat(event["at"])

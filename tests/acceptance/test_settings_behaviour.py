@@ -167,8 +167,12 @@ PROBES: dict[str, tuple[Callable[[Ran], Any], Any, Any]] = {
     "defaults": (lambda ran: bool(ran.of("escalated", "fails")), False, True),
 }  # fmt: skip
 
-#: What takes hours: tests/integration/test_chores.py looks at it, with a clock of its own.
-ELSEWHERE = {"ledger.backup_every", "ledger.keep_hourly", "ledger.keep_daily", "ledger.journal_days"}
+#: What takes hours, or holders of its own: see test_chores.py, test_claims.py, test_reconcile.py and test_looking.py.
+ELSEWHERE = {
+    *("ledger.backup_every", "ledger.keep_hourly", "ledger.keep_daily", "ledger.journal_days"),
+    *("leases.ttl", "leases.heartbeat", "leases.stale", "leases.review"),
+    *("leases.indefinite", "leases.indefinite_per_agent"),
+}
 
 LANDED = ("work", "who", "first-user", "second-user")
 
