@@ -10,6 +10,7 @@ from orchestrator.core.assign import candidates, free_agent
 from orchestrator.core.guards import general_hold, holds_on, rate_hold, words_of
 from orchestrator.model.attempt import AttemptState
 from orchestrator.model.ids import TaskId
+from orchestrator.model.plan import HUMAN
 from orchestrator.model.run import Drain, PlanPhase, PlanRun, State, TaskRun, TaskState
 
 
@@ -76,12 +77,15 @@ def next_start(state: State, run: PlanRun) -> Start | None:
     if general_hold(state) is not None:
         return None
     busy = busy_agents(run)
-    room = run.plan.parallel - busy.total()
+    # asked after every fact: what cannot be the answer is left out first, as quickly as Python can
+    waiting = [task for task in run.tasks.values() if task.state is TaskState.PENDING]
+    if busy.total() >= run.plan.parallel:
+        waiting = [task for task in waiting if task.task.agent == HUMAN]
     limits = limits_of(run)
     taken = _places_taken(run, limits)
     best: tuple[tuple[bool, int, float], Start] | None = None
-    for task in run.tasks.values():
-        if task.state is not TaskState.PENDING or task.task.is_for_hand or (room <= 0 and not task.task.is_human):
+    for task in waiting:
+        if task.task.is_for_hand:
             continue
         order = _order(run, task)
         if best is not None and order >= best[0]:
