@@ -104,12 +104,7 @@ class Daemon:
                 tasks.start_soon(self._serve, self.control)
             for name, work in self.beside:
                 tasks.start_soon(self._loop.faults.kept_up, name, work)
-            if submit is not None:
-                try:
-                    await self._loop.request(submit)
-                except OrchestratorError as error:
-                    self.fail(error)
-            tasks.start_soon(self._loop.faults.kept_up, "whether to leave", self._judge)
+            tasks.start_soon(self._begin_with, submit)
             tasks.start_soon(self._loop.faults.kept_up, "its lock", self._look_at_lock)
             if self.upkeep is not None:
                 tasks.start_soon(self._loop.faults.kept_up, "its upkeep", self._keep_up)
@@ -148,9 +143,20 @@ class Daemon:
             assert isinstance(error, SupersededError)
             self.fail(error)
 
-    async def _judge(self) -> None:
-        """Leave when it is time to; never on the word of an earlier daemon's life."""
+    async def _begin_with(self, submit: PlanSubmitted | None) -> None:
+        """Take up the plan if there is one, and from then on leave when it is time to.
+
+        Never on the word of an earlier daemon's life, which may have been told to stop.
+        """
         await self._loop.begun.wait()
+        if submit is not None:
+            try:
+                await self._loop.request(submit)
+            except OrchestratorError as error:
+                self.fail(error)
+        await self._loop.faults.kept_up("whether to leave", self._judge)
+
+    async def _judge(self) -> None:
         while True:
             state = self._loop.state
             if may_exit(state) and not self._loop.under_way:

@@ -361,3 +361,12 @@ def test_what_was_confirmed_runs_although_nobody_reads_on(scene: Scene) -> None:
     line = f"{{}} start plans/work.yaml --confirm {scene.digest()} --foreground 2>&1 | true"
     assert in_a_shell(scene, line).returncode == 0
     assert scene.git("show", "main:one.txt") == "hello"
+
+
+def test_a_daemon_that_was_told_to_stop_hinders_no_plan_in_the_foreground(scene: Scene) -> None:
+    begin = f"{{}} start plans/work.yaml --confirm {scene.digest()}"
+    assert in_a_shell(scene, f"{begin} --detach").returncode == 0
+    assert in_a_shell(scene, "{} stop --now").returncode == 0
+    done = in_a_shell(scene, f"{begin} --foreground")
+    assert done.returncode == 0, done.stderr
+    assert scene.git("show", "main:one.txt").startswith("hello")
