@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, get_args
 
 from orchestrator.ports import Stored
@@ -97,7 +98,16 @@ def moment(at_us: int) -> datetime:
 
 def link(before: bytes, seq: int, at_us: int, name: str, columns: Columns, data: str) -> bytes:
     """The hash that chains an event to the one before it: SHA-256 over that one's hash and every other column."""
-    return hashlib.sha256(before + json.dumps([seq, at_us, name, *columns, data]).encode()).digest()
+    plan, task, attempt, token = (_spelt(value) for value in columns)
+    # as `json.dumps` spells the list of them, which costs twice as much, and a start does it for every event
+    text = f"[{seq}, {at_us}, {_spelt(name)}, {plan}, {task}, {attempt}, {token}, {_spelt(data)}]"
+    return hashlib.sha256(before + text.encode()).digest()
+
+
+def _spelt(value: str | int | None) -> str:
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    return "null" if value is None else str(value)
 
 
 def fence_broken_by(

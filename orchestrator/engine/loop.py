@@ -5,6 +5,7 @@ Facts that are ready together share one transaction. Callers are answered, and e
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -143,8 +144,12 @@ class Loop:
         """Rebuild the state from the ledger. Returns: the effects that nobody has answered yet."""
         kept = await self._store.snapshot()
         before = kept if kept is not None else State()
-        events = await self._store.events(after_seq=before.seq)
-        self.state = rebuild(events, before)
+        gc.disable()  # what is read stays, so that looking through it again and again finds nothing
+        try:
+            events = await self._store.events(after_seq=before.seq)
+            self.state = rebuild(events, before)
+        finally:
+            gc.enable()
         self.seq, self._kept_seq = self.state.seq, before.seq
         self.highest_token = await self._store.highest_token()
         self._recovered = True
