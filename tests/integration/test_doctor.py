@@ -401,7 +401,13 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [garbage, torn, cut, folder], ids=lambda damage: damage.__name__)
+def altered(path: Path) -> None:
+    content = path.read_bytes()
+    assert b"xxxx" in content
+    path.write_bytes(content.replace(b"xxxx", b"xxyx", 1))
+
+
+@pytest.mark.parametrize("damage", [garbage, torn, cut, folder, altered], ids=lambda damage: damage.__name__)
 def test_a_damaged_ledger(repo: Path, damage: object) -> None:
     damage(ledger(repo))  # type: ignore[operator]
     found = examined(repo)
