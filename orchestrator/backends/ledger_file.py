@@ -103,13 +103,19 @@ def identities(path: Path) -> list[tuple[int, int] | None]:
 
 def patiently(work: Callable[[], T]) -> T:
     """Again while another connection is in the way; SQLite itself waits before it says so."""
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
     def is_blocked(error: BaseException) -> bool:
         return isinstance(error, sqlite3.OperationalError) and name_of(error).startswith(_BLOCKED)
 
+    try:
+        return work()
+    except sqlite3.OperationalError as error:
+        if not is_blocked(error):
+            raise
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
+
     again = Retrying(
-        retry=retry_if_exception(is_blocked), stop=stop_after_attempt(3), wait=wait_random(0.01, 0.1), reraise=True
+        retry=retry_if_exception(is_blocked), stop=stop_after_attempt(2), wait=wait_random(0.01, 0.1), reraise=True
     )
     return again(work)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -25,6 +24,7 @@ from orchestrator.model.event import (
     SyncReleased,
     TargetSeen,
 )
+from orchestrator.model.replace import replace
 from orchestrator.model.run import Candidate, CandidateStage, PlanPhase, PlanRun, TaskState
 
 GateEvent = (

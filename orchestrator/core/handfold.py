@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import attempt_to, attempt_with, item_with, move, plan_with
@@ -16,6 +15,7 @@ from orchestrator.model.event import (
     ByHandNotYet,
     ByHandReady,
 )
+from orchestrator.model.replace import replace
 from orchestrator.model.run import State, TaskState
 
 HandEvent = ByHandBegan | ByHandReady | ByHandHandedIn | ByHandNotYet | ByHandGivenUp | ByHandEnded

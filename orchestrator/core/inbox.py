@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import attempt_to, item_with, move, plan_with, task_with
@@ -14,6 +13,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.ids import ItemId, PlanId, TaskId
 from orchestrator.model.item import ItemKind
+from orchestrator.model.replace import replace
 from orchestrator.model.run import (
     State,
     TaskState,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import attempt_to, attempt_with, task_with
@@ -21,6 +20,7 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.ids import TaskId
 from orchestrator.model.lease import Lease, LeaseState
+from orchestrator.model.replace import replace
 from orchestrator.model.run import OVER, PlanRun, TaskState
 
 LeaseEvent = (

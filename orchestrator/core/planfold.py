@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import plan_with
@@ -12,6 +11,7 @@ from orchestrator.model.event import (
     PlanRevised,
 )
 from orchestrator.model.ids import TaskId
+from orchestrator.model.replace import replace
 from orchestrator.model.run import (
     PlanRun,
     Reached,

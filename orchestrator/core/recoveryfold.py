@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import plan_with
 from orchestrator.model.attempt import Attempt, AttemptState, Ending
 from orchestrator.model.event import LandingFound, LedgerRecovered
 from orchestrator.model.ids import TaskId
+from orchestrator.model.replace import replace
 from orchestrator.model.run import PlanRun, Reached, State, TaskRun, TaskState
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -115,6 +114,7 @@ from orchestrator.model.event import (
     WorldMended,
 )
 from orchestrator.model.ids import AttemptId, CandidateId
+from orchestrator.model.replace import replace
 from orchestrator.model.run import (
     Drain,
     PlanPhase,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import move, task_with
 from orchestrator.model.event import UndoDropped, UndoHeld, Undone, UndoRequested
 from orchestrator.model.ids import TaskId
+from orchestrator.model.replace import replace
 from orchestrator.model.run import PLAN_OVER, PlanPhase, PlanRun, TaskState, Undo
 
 UndoEvent = UndoRequested | UndoHeld | UndoDropped | Undone
