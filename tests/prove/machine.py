@@ -345,7 +345,9 @@ class Machine(RuleBasedStateMachine):
         if general_hold(before) is not None and general_hold(self.state) is not None:
             hold("I15", not any(isinstance(e, AttemptStarted) for e in events), "started while", self.state.holds)
         if gate_hold(before) is not None and gate_hold(self.state) is not None:
-            hold("I15", not any(isinstance(e, CandidateRequested) for e in events), "built while", self.state.holds)
+            # a target that moved under a candidate that was begun before is taken in all the same
+            next_one = any(isinstance(e, CandidateRequested) and e.task_id is not None for e in events)
+            hold("I15", not next_one, "built while", self.state.holds)
 
     # ---- what is looked at after every step ----
 
