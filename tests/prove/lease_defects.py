@@ -94,11 +94,11 @@ LEASE_DEFECTS = (
         f"{LEASES}an_expired_holder_that_a_look_finds_alive_keeps_its_task",
     ),
     _lease(
-        "accept-a-late-result",
-        "takes what a replaced holder brings for the task",
-        "core.claims",
-        "keep_only=True, try_number",
-        "keep_only=False, try_number",
+        "late-result-unseen",
+        "says nothing of what a replaced holder brings",
+        "core.attempts",
+        "if set(fact.salvage) - set(attempt.salvage) or fact.head",
+        "if False and fact.head",
         f"{LEASES}what_a_replaced_holder_brings_is_kept_and_shown_and_taken_for_nothing",
     ),
     _lease(
