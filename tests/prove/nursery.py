@@ -92,6 +92,7 @@ def serve() -> None:
                 finally:
                     sys.stderr.flush()
                     os._exit(code)
+            ended.pop(pid, None)  # numbers come round again
             print(json.dumps({"pid": pid}), flush=True)
         else:
             pid = command["pid"]
