@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ tasks:
 def test_the_numbers_of_leases_are_those_of_the_settings(person: Person) -> None:
     begun(
         person,
-        settings='[leases]\nttl = "20s"\nheartbeat = "5s"\nstale = "1s"\nreview = "1s"\nindefinite = 1\n'
+        settings='[leases]\nttl = "20s"\nheartbeat = "5s"\nstale = "6s"\nreview = "1s"\nindefinite = 1\n'
         "indefinite_per_agent = 1\n",
         text="""
 checks: none
@@ -128,10 +128,12 @@ tasks:
     (tree / "a.txt").write_text("a\n")
     endless = person.type("claim", "acquire", "b", "--as", "bob", "--ttl", "0", "--reason", "too")
     assert (endless.code, "1 of 1 in this repository" in endless.err) == (6, True)
-    assert person.type("claim", "acquire", "b", "--as", "bob").code == 0
+    claimed = person.type("claim", "acquire", "b", "--as", "bob")
+    assert Path(claimed.out.strip()).name == "b-1", "and not the tree of who claimed just before"
     person.wait(lambda: any("on a train" in item["context"] for item in person.inbox()), what="the review")
+    person.wait(lambda: _is_silent(person, timedelta(seconds=6)), what="the end of what counts as a sign of life")
     doubtful = person.type("claim", "finish", "a")
-    assert (doubtful.code, "nothing was heard of it for more than 1s" in doubtful.err) == (6, True)
+    assert (doubtful.code, "nothing was heard of it for more than 6s" in doubtful.err) == (6, True)
     assert person.type("claim", "renew", "a").code == 0
     assert person.type("claim", "finish", "a").code == 0
     person.kill_daemon()
@@ -144,3 +146,8 @@ tasks:
 
 def _lasts(event: dict[str, Any]) -> timedelta:
     return datetime.fromisoformat(event["data"]["expires_at"]) - datetime.fromisoformat(event["at"])
+
+
+def _is_silent(person: Person, wait: timedelta) -> bool:
+    [held] = [one for one in person.type("claim", "list", "--json").data["leases"] if one["task"] == "a"]
+    return datetime.now(UTC) - datetime.fromisoformat(held["heartbeat_at"]) > wait

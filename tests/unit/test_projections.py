@@ -7,7 +7,7 @@ import pytest
 from orchestrator.engine.projections import changed_rows
 from orchestrator.model.fact import CancelAsked, Fact, PauseAsked, ResumeAsked, RetryAsked
 from orchestrator.model.ids import TaskId
-from orchestrator.model.plan import Plan
+from orchestrator.model.plan import HAND, Plan
 from orchestrator.model.run import State, TaskState
 from tests.fakes.world import CRASH, TIMEOUT, Script, World, a_plan, a_task
 
@@ -82,3 +82,7 @@ def test_a_task_that_is_cancelled_changes_the_rows_of_what_waits_for_it() -> Non
     world = Watched(a_busy_plan())
     world.give(CancelAsked(task_id=TaskId("t2"), by="me", reason="not wanted"))
     world.run()
+
+
+def test_what_waits_only_for_somebody_to_claim_it_is_seen_so_as_soon_as_the_plan_has_begun() -> None:
+    assert Watched(a_plan(a_task("one", agent=HAND), a_task("two", agent=HAND))).settle().rows
