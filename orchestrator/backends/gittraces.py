@@ -107,7 +107,7 @@ def living_runs(place: Place) -> dict[str, int]:
     found = {}
     attempts = place.state_dir / "attempts"
     for lock in sorted(attempts.glob("*/*/*/lock")):
-        if is_locked(lock.parent):
+        if is_locked(lock):
             process = supervisor_of(lock.parent)
             found[str(lock.parent.relative_to(attempts))] = process.pid if process else 0
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.1
 GONE_AFTER = 20  #: looks in a row that find no daemon
+LOOKED_BACK = 500  #: events at a time
 _LENGTH = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
 
 HolderOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Who holds it; without, your own name.")]
 TokenOption = Annotated[
-    int | None, typer.Option("--token", metavar="N", help="Of the claim; without, the present one of the task.")
+    int | None,
+    typer.Option("--token", metavar="N", help="Of the claim; without, that of the tree you are in, or of your own."),
 ]
 
 
@@ -51,18 +54,19 @@ def acquire(
     only_for_people("claim acquire")
     chosen, name = _named(session, task, plan) if task is not None else (plan, None)
     _be_served(session)
+    who = holder or person()
     asked = ask_daemon(
         session,
         "claim",
         plan=chosen,
         task=name,
-        holder=holder or person(),
+        holder=who,
         ttl_s=None if ttl is None else seconds(ttl, "--ttl"),
         review_s=None if review is None else seconds(review, "--review"),
         reason=reason,
         done="",
     )
-    first = _claimed(session, holder or person(), asked.data["seq"])
+    first = _claimed(session, asked.data["seq"], who)
     ended = {"holder_ready", "attempt_ended"}
     last = _event(session, first.seq, lambda e: e.type in ended and e.attempt == first.attempt)
     if last.type != "holder_ready":
@@ -217,14 +221,27 @@ def _view(session: Session, plan: str, task: str) -> TaskView:
 
 
 def _token(session: Session, view: TaskView, given: int | None) -> int:
-    """The token to speak under. Raises: NothingError when nobody holds the task by hand."""
+    """The token to speak under: of the tree that one stands in, else of one's own claim.
+
+    Raises: NothingError when nobody holds the task by hand; RefusedError when it is somebody else who does.
+    """
     if given is not None:
         return given
+    here = session.path(Path()).resolve()
+    for attempt in view.history:
+        if attempt.worktree and here.is_relative_to(Path(attempt.worktree).resolve()):
+            return attempt.token  # it may have been replaced meanwhile, and is told so then
     if view.lease is None or not view.lease.by_hand:
         raise NothingError(
             f"'{view.id}' is not claimed by hand",
             why=f"agent '{view.lease.holder}' works on it" if view.lease else "nobody holds it",
             fix=session.command_line("claim", "list"),
+        )
+    if view.lease.holder != person():
+        raise RefusedError(
+            f"'{view.id}' is held by {view.lease.holder}",
+            why=f"you are {person()}, and nobody speaks for another holder by accident",
+            fix=f"if that is you: --token {view.lease.token}, or type it in {view.history[-1].worktree or 'its tree'}",
         )
     return view.lease.token
 
@@ -235,21 +252,16 @@ def _be_served(session: Session) -> None:
         session.world().spawn_daemon(session.place())
 
 
-def _claimed(session: Session, holder: str, seq: int) -> Any:
-    """The start of the claim that was answered with this place in the ledger.
-
-    Others' claims may stand just before it, in the same transaction too; a holder has one at a time.
-    """
-    reader, far = session.ledger(), 32
+def _claimed(session: Session, seq: int, holder: str) -> Stored:
+    """The claim that was recorded last for a holder, up to a place in the ledger: nobody holds two at once."""
+    until, reader = seq, session.ledger()
     while True:
-        after = max(seq - far, 0)
-        near = (e for e in reader.events(after_seq=after, limit=far) if e.seq <= seq and e.type == "attempt_started")
-        mine = [event for event in near if event.data.get("held") and event.data.get("agent") == holder]
-        if mine:
-            return mine[-1]
-        if not after:
-            raise AssertionError(f"the claim of {holder} is not among the events up to {seq}")
-        far *= 4
+        after = max(until - LOOKED_BACK, 0)
+        for event in reversed(reader.events(after_seq=after, limit=until - after)):
+            if event.type == "attempt_started" and event.data.get("held") and event.data.get("agent") == holder:
+                return event
+        assert after, f"{holder} has claimed nothing"
+        until = after
 
 
 def _holds(view: TaskView, token: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +47,24 @@ def test_a_task_is_claimed_worked_on_and_handed_in_by_hand(person: Person) -> No
 
     listed = person.type("claim", "list", "--json").data["leases"]
     assert [(one["task"], one["holder"], one["by_hand"]) for one in listed] == [("a", "alice", True)]
-    assert person.type("claim", "heartbeat", "a").code == 0
+    assert person.type("claim", "heartbeat", "a", cwd=tree).code == 0
     assert person.type("claim", "renew", "a", "--token", "99").code == 6
+    other = person.type("claim", "release", "a")
+    assert (other.code, "held by alice" in other.err) == (6, True), "nobody speaks for another holder by accident"
 
     person.kill_daemon()  # a holder needs no daemon to work
     (tree / "a.txt").write_text("by hand\n")
     assert person.type("start", "--detach").code == 0
-    done = person.type("claim", "finish", "a", "--summary", "wrote a")
+    done = person.type("claim", "finish", "a", "--summary", "wrote a", cwd=tree)
     assert done.code == 0, done.err
     person.wait(lambda: person.task("a")["state"] == "landed")
     assert "Orchestrator-Agent: alice" in person.git("log", "-1", "--format=%B", "orchestrator/work")
 
     claimed = person.type("claim", "acquire", "--as", "alice", "--json")
     assert claimed.data["task"] == "b", "the next one that may start"
-    released = person.type("claim", "release", "b", "--reason", "lunch")
+    assert claimed.data["token"] == claimed.data["lease"]["token"]
+    assert Path(claimed.data["path"]).name == "b-1"
+    released = person.type("claim", "release", "b", "--reason", "lunch", "--token", str(claimed.data["token"]))
     assert released.code == 0, released.err
     person.wait(lambda: person.type("claim", "list", "--json").data["leases"] == [])
     late = person.type("claim", "finish", "b", "--token", str(claimed.data["token"]))
@@ -112,7 +116,7 @@ tasks:
 def test_the_numbers_of_leases_are_those_of_the_settings(person: Person) -> None:
     begun(
         person,
-        settings='[leases]\nttl = "20s"\nheartbeat = "5s"\nstale = "6s"\nreview = "1s"\nindefinite = 1\n'
+        settings='[leases]\nttl = "20s"\nheartbeat = "5s"\nstale = "1s"\nreview = "1s"\nindefinite = 1\n'
         "indefinite_per_agent = 1\n",
         text="""
 checks: none
@@ -128,14 +132,13 @@ tasks:
     (tree / "a.txt").write_text("a\n")
     endless = person.type("claim", "acquire", "b", "--as", "bob", "--ttl", "0", "--reason", "too")
     assert (endless.code, "1 of 1 in this repository" in endless.err) == (6, True)
-    claimed = person.type("claim", "acquire", "b", "--as", "bob")
-    assert Path(claimed.out.strip()).name == "b-1", "and not the tree of who claimed just before"
+    bob = person.type("claim", "acquire", "b", "--as", "bob")
+    assert (bob.code, Path(bob.out.strip()).name) == (0, "b-1"), "his own tree, and not that of an earlier claim"
     person.wait(lambda: any("on a train" in item["context"] for item in person.inbox()), what="the review")
-    person.wait(lambda: _is_silent(person, timedelta(seconds=6)), what="the end of what counts as a sign of life")
-    doubtful = person.type("claim", "finish", "a")
-    assert (doubtful.code, "nothing was heard of it for more than 6s" in doubtful.err) == (6, True)
-    assert person.type("claim", "renew", "a").code == 0
-    assert person.type("claim", "finish", "a").code == 0
+    doubtful = person.type("claim", "finish", "a", cwd=tree)
+    assert (doubtful.code, "nothing was heard of it for more than 1s" in doubtful.err) == (6, True)
+    # on a busy machine a second may go by between the two
+    person.wait(lambda: {person.type("claim", verb, "a", cwd=tree).code for verb in ("renew", "finish")} == {0})
     person.kill_daemon()
     assert person.type("start", "--detach").code == 0
     [granted] = [e for e in person.events() if e["type"] == "lease_granted" and e["task"] == "b"]
@@ -146,8 +149,3 @@ tasks:
 
 def _lasts(event: dict[str, Any]) -> timedelta:
     return datetime.fromisoformat(event["data"]["expires_at"]) - datetime.fromisoformat(event["at"])
-
-
-def _is_silent(person: Person, wait: timedelta) -> bool:
-    [held] = [one for one in person.type("claim", "list", "--json").data["leases"] if one["task"] == "a"]
-    return datetime.now(UTC) - datetime.fromisoformat(held["heartbeat_at"]) > wait

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,34 @@ def test_a_landing_whose_outcome_is_unknown_is_not_taken_for_refused(
     monkeypatch: pytest.MonkeyPatch, troubles: int, fact: type
 ) -> None:
     monkeypatch.setattr(perform, "LOOK_PAUSE_S", 0)
+    world, effect = about_to_land()
+    assert isinstance(landed(world, effect, Lander(troubles)), fact)
+
+
+def test_what_is_of_a_claim_that_was_replaced_moves_no_branch() -> None:
+    world, effect = about_to_land()
+    repository = Lander(0)
+    assert isinstance(effect, LandCandidate)
+    refused = landed(world, replace(effect, token=7), repository)
+    assert isinstance(refused, LandingRefused)
+    assert "token 7" in refused.detail
+    assert repository.calls == 0
+
+
+def about_to_land() -> tuple[World, Effect]:
     held: list[Effect] = []
     world = World(a_plan(a_task("one")))
     world.hold = lambda effect: isinstance(effect, LandCandidate) and not held.append(effect)
     world.run()
+    return world, held[0]
+
+
+def landed(world: World, effect: Effect, repository: Lander) -> Fact:
     nowhere: Any = None
     home = Path("/nowhere")
     performer = Performer(
         place=Place(root=home, common_dir=home, state_dir=home, worktrees=home, socket=home),
-        repository=Lander(troubles),  # type: ignore[arg-type]
+        repository=repository,  # type: ignore[arg-type]
         preparer=nowhere,
         executor=nowhere,
         adapters={},
@@ -133,4 +153,4 @@ def test_a_landing_whose_outcome_is_unknown_is_not_taken_for_refused(
         clock=nowhere,
         state=lambda: world.state,
     )
-    assert isinstance(anyio.run(performer.perform, held[0]), fact)
+    return anyio.run(performer.perform, effect)
