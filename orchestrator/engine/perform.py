@@ -82,7 +82,7 @@ from orchestrator.ports import (
 log = structlog.get_logger(__name__)
 
 #: what fails for a full disk is tried again, however long it takes
-NEEDS_ROOM = MakeWorkspace | StartRun | CollectWork | BuildCandidate | LandCandidate
+NEEDS_ROOM = MakeWorkspace | StartRun | CollectWork | BuildCandidate | LandCandidate | MirrorBranch
 EXHAUSTED_PAUSE_S = 30.0  #: before the machine is asked for another process again
 LOOK_S = 1.0  #: how often somebody who waits looks whether that is still wanted
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again

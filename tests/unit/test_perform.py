@@ -13,9 +13,9 @@ import pytest
 
 from orchestrator.engine import perform
 from orchestrator.engine.perform import Performer
-from orchestrator.model.effect import CollectWork, Effect, LandCandidate
+from orchestrator.model.effect import CollectWork, Effect, LandCandidate, MirrorBranch
 from orchestrator.model.errors import RepositoryError
-from orchestrator.model.fact import CandidateLanded, Fact, LandingRefused, WorkCollected
+from orchestrator.model.fact import CandidateLanded, Done, Fact, LandingRefused, WorkCollected
 from orchestrator.model.place import Place
 from orchestrator.ports import Collected
 from tests.fakes.world import World, a_plan, a_task
@@ -35,16 +35,20 @@ class Repository:
             raise trouble
         return trouble
 
+    async def mirror(self, *_: object) -> None:
+        if self.troubles:
+            raise self.troubles.pop(0)  # type: ignore[misc]
+
 
 def collected(error: str = "") -> Collected:
     return Collected(head=None, descends=False, changed=(), committed_by_us=False, error=error)
 
 
-def brought_home(monkeypatch: pytest.MonkeyPatch, troubles: list[Exception | Collected]) -> WorkCollected:
+def outcome(monkeypatch: pytest.MonkeyPatch, kind: type[Effect], troubles: list[Exception | Collected]) -> Fact:
     monkeypatch.setattr(perform, "ROOM_PAUSE_S", 0)
     held: list[Effect] = []
     world = World(a_plan(a_task("one")))
-    world.hold = lambda effect: isinstance(effect, CollectWork) and not held.append(effect)
+    world.hold = lambda effect: isinstance(effect, kind) and not held.append(effect)
     world.run()
     nowhere: Any = None
     home = Path("/nowhere")
@@ -58,7 +62,11 @@ def brought_home(monkeypatch: pytest.MonkeyPatch, troubles: list[Exception | Col
         clock=nowhere,
         state=lambda: world.state,
     )
-    fact = anyio.run(performer.perform, held[0])
+    return anyio.run(performer.perform, held[0])
+
+
+def brought_home(monkeypatch: pytest.MonkeyPatch, troubles: list[Exception | Collected]) -> WorkCollected:
+    fact = outcome(monkeypatch, CollectWork, troubles)
     assert isinstance(fact, WorkCollected)
     return fact
 
@@ -75,6 +83,10 @@ def test_a_full_disk_is_waited_for_and_not_held_against_the_work(
     monkeypatch: pytest.MonkeyPatch, trouble: Exception | Collected
 ) -> None:
     assert brought_home(monkeypatch, [trouble, trouble, collected()]).error == ""
+
+
+def test_a_landing_is_shown_when_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(outcome(monkeypatch, MirrorBranch, [OSError(errno.ENOSPC, FULL)]), Done)
 
 
 def test_any_other_trouble_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
