@@ -57,8 +57,8 @@ _CORE = (
         "no-parallel-limit",
         "starts as many as it likes",
         "schedule",
-        "(room <= 0 and not",
-        "(room <= -99 and not",
+        "    if busy.total() >= run.plan.parallel:\n        waiting",
+        "    if busy.total() >= run.plan.parallel + 99:\n        waiting",
         PROMISES,
     ),
     _core(
