@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -129,13 +129,20 @@ def finish(
     )
     attempt = next((one.id for one in reversed(view.history) if one.token == given), None)
     ends = {"attempt_ended", "late_result"}
-    event = _event(session, asked.data["seq"] - 1, lambda e: e.type in ends and e.attempt == attempt, or_idle=True)
+    event = _event(
+        session,
+        asked.data["seq"] - 1,
+        lambda e: e.type in ends and e.attempt == attempt,
+        unless=lambda: not _holds(_view(session, chosen, name), given),
+    )
     if event is None or event.type == "late_result":
         kept = ", ".join(event.data.get("salvage", ())) if event is not None else ""
         raise RefusedError(
             f"token {given} does not hold '{name}' any more, so nothing was taken for it",
             why="the task was taken back, and may have another holder by now",
-            fix=f"what is in your tree is kept as {kept}" if kept else "what is in your tree was kept before",
+            fix=f"what is in your tree is kept as {kept}"
+            if kept
+            else "what is in your tree was kept before, or is just being kept",
         )
     if event.data.get("ending") not in {"handed_off", "no_op"}:
         raise RefusedError(
@@ -258,15 +265,19 @@ def _claimed(session: Session, seq: int, holder: str) -> Stored:
         until = after
 
 
-def _event(session: Session, after: int, holds: Any, *, or_idle: bool = False) -> Any:
+def _holds(view: TaskView, token: int) -> bool:
+    return view.lease is not None and view.lease.token == token
+
+
+def _event(session: Session, after: int, holds: Any, *, unless: Callable[[], bool] | None = None) -> Any:
     """The first event after a place in the ledger for which something holds.
 
     Args:
-        or_idle: None when the daemon has nothing more to say about it.
+        unless: None is given when this is so for a while and the event has not come.
 
     Raises: NoDaemonError when nobody is left to bring it.
     """
-    after, gone, quiet, reader = max(after, 0), 0, 0, session.ledger()
+    gone, quiet, reader = 0, 0, session.ledger()
     found: Stored | None = None
     while found is None:
         for event in reader.events(after_seq=after):
@@ -275,8 +286,8 @@ def _event(session: Session, after: int, holds: Any, *, or_idle: bool = False) -
                 found = event
                 break
         gone = gone + 1 if session.daemon_pid() is None else 0
-        quiet += 1
-        if found is None and or_idle and quiet > GONE_AFTER:
+        quiet = quiet + 1 if unless is not None and unless() else 0
+        if found is None and quiet > GONE_AFTER:
             return None
         if found is None and gone > GONE_AFTER:
             raise NoDaemonError(

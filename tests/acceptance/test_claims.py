@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from datetime import datetime, timedelta
@@ -112,6 +114,28 @@ tasks:
     assert names == [("lease_granted", 1), ("lease_ended", 1), ("lease_granted", 2), ("lease_ended", 2)]
     [first, _] = [e for e in person.events() if e["type"] == "attempt_ended"]
     assert first["data"]["ending"] == "evicted"
+
+
+def test_an_agent_whose_supervisor_was_stopped_is_found_out_killed_and_tried_again(person: Person) -> None:
+    begun(
+        person,
+        """
+checks: none
+defaults: {agent: demo, retries: 2, backoff: [100ms]}
+tasks:
+  - {id: a, files: [a.txt], prompt: "!append a.txt done\\n!sleep 60s [attempt 1]"}
+""",
+        settings='[leases]\nttl = "2s"\n[execution]\ngrace = "1s"\n',
+    )
+    person.wait(lambda: any("supervisor" in line for line in person.processes()))
+    supervisor = next(e for e in person.events() if e["type"] == "run_recorded")["data"]["supervisor"]["pid"]
+    person.wait(lambda: any(e["type"] == "run_launched" for e in person.events()))
+    os.kill(supervisor, signal.SIGSTOP)
+    person.wait(lambda: person.task("a")["state"] == "landed", seconds=90, what="the second attempt")
+    types = [e["type"] for e in person.events()]
+    assert "lease_suspected" in types
+    assert [e["token"] for e in person.events() if e["type"] == "lease_granted"] == [1, 2]
+    assert person.processes() == [] or person.daemon_pid() is not None
 
 
 def test_the_numbers_of_leases_are_those_of_the_settings(person: Person) -> None:
