@@ -25,7 +25,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -415,11 +415,3 @@ def _remove(folder: Path) -> None:
     import shutil
 
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def journal_age(folder: Path, now: datetime) -> timedelta | None:
-    """How long ago the journal was last written to; None when there is none."""
-    segments = segments_of(folder)
-    if not segments:
-        return None
-    return now - datetime.fromtimestamp(segments[-1].stat().st_mtime, now.tzinfo)

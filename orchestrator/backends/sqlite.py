@@ -40,7 +40,6 @@ from orchestrator.backends.ledger_file import (
     open_for_writing,
     patiently,
 )
-from orchestrator.backends.ledger_file import PRAGMAS as _PRAGMAS  # noqa: F401 - where proofs weaken it
 from orchestrator.backends.ledger_reader import SqliteReader
 from orchestrator.model.errors import LedgerLostError, OrchestratorError, SupersededError
 from orchestrator.ports import Batch, Differences, Row

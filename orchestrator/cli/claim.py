@@ -78,7 +78,8 @@ def acquire(
     view = _view(session, str(first.plan), str(first.task))
     path = view.history[-1].worktree or ""
     typed = session.command_line("claim", "finish", view.id, "--token", str(first.token))
-    session.say(*_told(f"'{view.id}' is yours under token {first.token}. When it is done: {typed}"), talk=True)
+    said = [f"'{view.id}' is yours under token {first.token}. When it is done: {typed}", *_silence(session, view)]
+    session.say(*_told(*said), talk=True)
     data = {"plan": first.plan, "task": view.id, "token": first.token, "path": path, "lease": _data(view)}
     return Answer(data=data, page=lambda: _told(path))
 
@@ -322,6 +323,16 @@ def _told(*texts: str) -> Iterable[RenderableType]:
     from orchestrator.cli.words import cell
 
     yield from (cell(text) for text in texts)
+
+
+def _silence(session: Session, view: TaskView) -> Iterable[str]:
+    """What a holder has to know about a claim with an end."""
+    from orchestrator.cli.words import length
+
+    if view.lease is not None and view.lease.expires_at is not None:
+        lasts = length(view.lease.expires_at - view.lease.heartbeat_at)
+        typed = session.command_line("claim", "heartbeat", view.id, "--token", str(view.lease.token))
+        yield f"It lasts {lasts} from the latest sign of life: {typed}"
 
 
 def _list(session: Session, held: list[TaskView], nothing: str) -> Iterable[RenderableType]:

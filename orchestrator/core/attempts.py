@@ -60,8 +60,6 @@ from orchestrator.model.guard import HoldReason
 from orchestrator.model.ids import attempt_id
 from orchestrator.model.run import PlanRun
 
-AttemptFact = WorkspaceReady | WorkspaceFailed | AgentReported | AttemptQuiet | WorkCollected
-
 LINES, LONGEST = 12, 1500  #: of an output that are shown with a failure
 QUIET = "quiet"
 

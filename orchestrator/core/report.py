@@ -12,7 +12,7 @@ from orchestrator.core.steps import AGENT
 from orchestrator.model.attempt import Attempt, AttemptState
 from orchestrator.model.ids import TaskId, attempt_id, run_id
 from orchestrator.model.item import ItemKind
-from orchestrator.model.lease import Lease
+from orchestrator.model.lease import Lease, LeaseState
 from orchestrator.model.plan import FileSet
 from orchestrator.model.run import PLAN_OVER, STATE_LANES, Lane, PlanPhase, PlanRun, State, TaskRun, TaskState
 from orchestrator.model.view import AttemptView, HoldView, LeaseView, PlanView, TaskView
@@ -51,7 +51,12 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
         asked = asked or next(about, None)
     if asked is not None:
         return f"a person: {asked.title} (inbox {asked.id})"
+    lease = run.leases.get(task.task.id)
     match task.state:
+        case TaskState.RUNNING if attempt is not None and attempt.state is AttemptState.STOPPING:
+            return "its programs to end" if attempt.run_id in run.runs else "what is in its tree to be brought home"
+        case TaskState.RUNNING if lease is not None and lease.state is LeaseState.SUSPECT:
+            return f"a look at {holder_words(run, lease)}, of whom nothing was heard for the whole time of the claim"
         case TaskState.PENDING:
             return next(waits_for(state, run, task), None)
         case TaskState.BACKOFF:
@@ -76,6 +81,17 @@ def waiting_words(state: State, run: PlanRun, task: TaskRun) -> str | None:
             return None
 
 
+def holder_words(run: PlanRun, lease: Lease) -> str:
+    """Who holds a task."""
+    return lease.holder or run.attempts[lease.attempt_id].agent
+
+
+def _held_words(run: PlanRun, lease: Lease) -> str:
+    """Who holds a task under which token, and why without an end."""
+    endless = f", without an end: {lease.reason}" if lease.is_indefinite and lease.reason else ""
+    return f"{holder_words(run, lease)} holds it under token {lease.token}{endless}"
+
+
 def undo_words(run: PlanRun, task: TaskRun) -> str:
     """Where the undo of a task is, in a word or two; empty when nobody asked for one."""
     if task.undo is None:
@@ -97,6 +113,8 @@ def why_lines(state: State, run: PlanRun, task: TaskRun) -> Iterator[str]:
         yield from reasons or ["it starts as soon as the daemon runs"]
     elif (words := waiting_words(state, run, task)) is not None:
         yield f"it waits for {words}"
+    if (lease := run.leases.get(task.task.id)) is not None:
+        yield _held_words(run, lease)
     if task.retry_at is not None:
         yield f"next try at {task.retry_at.isoformat(timespec='seconds')}"
     if task.reason:
@@ -188,7 +206,7 @@ def task_view(state: State, run: PlanRun, task: TaskRun, order: int) -> TaskView
 
 def lease_view(run: PlanRun, lease: Lease) -> LeaseView:
     return LeaseView(
-        holder=lease.holder or run.attempts[lease.attempt_id].agent,
+        holder=holder_words(run, lease),
         token=lease.token,
         attempt=lease.attempt_id,
         state=lease.state.value,

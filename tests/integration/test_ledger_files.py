@@ -88,9 +88,9 @@ async def test_the_writing_connection_is_set(store: SqliteStore, pragma: str, va
 
 
 async def test_a_setting_that_does_not_hold_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.backends import sqlite
+    from orchestrator.backends import ledger_file
 
-    monkeypatch.setitem(sqlite._PRAGMAS, "synchronous", ("NORMAL", 2))
+    monkeypatch.setitem(ledger_file.PRAGMAS, "synchronous", ("NORMAL", 2))
     with pytest.raises(OrchestratorError, match="cannot be kept safely"):
         await SqliteStore.open(path)
 

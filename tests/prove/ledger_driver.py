@@ -12,7 +12,7 @@ from pathlib import Path
 
 import anyio
 
-from orchestrator.backends import sqlite
+from orchestrator.backends import ledger_file, sqlite
 from orchestrator.model.effect import StopRun
 from orchestrator.model.event import ProgressReported
 from orchestrator.model.ids import AttemptId, PlanId, RunId, TaskId
@@ -23,8 +23,8 @@ START = datetime(2026, 1, 2, tzinfo=UTC)
 
 async def main(ledger: str, marker: str, count: str, synchronous: str, checkpoint: str) -> None:
     if synchronous != "FULL":  # a planted defect: the check of what was set is led astray as well
-        sqlite._PRAGMAS["synchronous"] = (synchronous, {"OFF": 0, "NORMAL": 1}[synchronous])
-    sqlite._PRAGMAS["wal_autocheckpoint"] = (checkpoint, int(checkpoint))
+        ledger_file.PRAGMAS["synchronous"] = (synchronous, {"OFF": 0, "NORMAL": 1}[synchronous])
+    ledger_file.PRAGMAS["wal_autocheckpoint"] = (checkpoint, int(checkpoint))
     told = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     store = await sqlite.SqliteStore.open(Path(ledger))
     os.write(told, b"0\n")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.core.report import waiting_words, why_lines
 from orchestrator.model.attempt import AttemptState, Ending, FailureKind, RunLife
 from orchestrator.model.effect import ReleaseRun
 from orchestrator.model.errors import OrchestratorError, RefusedError, UsageError
@@ -162,6 +163,15 @@ def test_an_evicted_task_is_free_at_once_and_its_next_holder_is_told() -> None:
     assert [e.token for e in world.of(LeaseGranted)] == [1, 2]
     assert "wrong approach" in world.task("one").findings[0]
     assert world.task("one").failures == 0, "a person's word is no failure of the infrastructure"
+
+
+def test_why_names_the_holder_and_says_that_a_task_is_being_taken_away() -> None:
+    world = hanging()
+    assert "a holds it under token 1" in list(why_lines(world.state, world.plan_run, world.task("one")))
+    world.deaf = True
+    world.give(EvictAsked(task_id=ONE, reason="wrong branch", by="me"))
+    world.settle()
+    assert waiting_words(world.state, world.plan_run, world.task("one")) == "its programs to end"
 
 
 def test_nobody_can_be_evicted_from_a_task_that_nobody_holds() -> None:
