@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import assert_never
 
 from orchestrator.core.moves import candidate_with, move
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     CandidateDropped,
     CandidateMade,
@@ -24,7 +25,6 @@ from orchestrator.model.event import (
     SyncReleased,
     TargetSeen,
 )
-from orchestrator.model.replace import replace
 from orchestrator.model.run import Candidate, CandidateStage, PlanPhase, PlanRun, TaskState
 
 GateEvent = (

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from orchestrator.core.moves import task_with
 from orchestrator.model.attempt import Run
+from orchestrator.model.change import replace
 from orchestrator.model.event import AttemptStarted, DaemonFault, DispatchFreed, DispatchHeld
 from orchestrator.model.guard import FAULTS_WITHIN, Fault, Hold, HoldReason, Spawns, hold_key
 from orchestrator.model.ids import AttemptId
-from orchestrator.model.replace import replace
 from orchestrator.model.run import PlanRun, State
 
 GuardEvent = DispatchHeld | DispatchFreed | DaemonFault

@@ -7,6 +7,7 @@ from datetime import datetime
 from orchestrator.core.moves import attempt_to, attempt_with, item_with, move, plan_with
 from orchestrator.core.planfold import without_task
 from orchestrator.model.attempt import Attempt, AttemptState, ByHand
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     ByHandBegan,
     ByHandEnded,
@@ -15,7 +16,6 @@ from orchestrator.model.event import (
     ByHandNotYet,
     ByHandReady,
 )
-from orchestrator.model.replace import replace
 from orchestrator.model.run import State, TaskState
 
 HandEvent = ByHandBegan | ByHandReady | ByHandHandedIn | ByHandNotYet | ByHandGivenUp | ByHandEnded

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from orchestrator.core.moves import attempt_to, item_with, move, plan_with, task_with
 from orchestrator.model.attempt import AttemptState
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     Answered,
     Escalated,
@@ -13,7 +14,6 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.ids import ItemId, PlanId, TaskId
 from orchestrator.model.item import ItemKind
-from orchestrator.model.replace import replace
 from orchestrator.model.run import (
     State,
     TaskState,

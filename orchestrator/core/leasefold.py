@@ -7,6 +7,7 @@ from datetime import datetime
 from orchestrator.core.moves import attempt_to, attempt_with, task_with
 from orchestrator.core.planfold import is_withdrawn, without_task
 from orchestrator.model.attempt import AttemptState
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     EvictionBegan,
     HolderReady,
@@ -20,7 +21,6 @@ from orchestrator.model.event import (
 )
 from orchestrator.model.ids import TaskId
 from orchestrator.model.lease import Lease, LeaseState
-from orchestrator.model.replace import replace
 from orchestrator.model.run import OVER, PlanRun, TaskState
 
 LeaseEvent = (

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.model.attempt import AttemptState
+from orchestrator.model.change import replace
 from orchestrator.model.ids import AttemptId, TaskId
 from orchestrator.model.item import Item
-from orchestrator.model.replace import replace
 from orchestrator.model.run import (
     STATE_LANES,
     TASK_MOVES,

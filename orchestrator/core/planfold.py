@@ -6,12 +6,12 @@ from datetime import datetime
 
 from orchestrator.core.moves import plan_with
 from orchestrator.core.overlap import rivals_of
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     PlanConfirmed,
     PlanRevised,
 )
 from orchestrator.model.ids import TaskId
-from orchestrator.model.replace import replace
 from orchestrator.model.run import (
     PlanRun,
     Reached,

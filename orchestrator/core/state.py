@@ -21,10 +21,12 @@ from orchestrator.core.moves import (
     plan_with,
     task_with,
 )
+from orchestrator.core.openfold import closed, is_open, open_plan, opened
 from orchestrator.core.planfold import confirmed, revised
 from orchestrator.core.recoveryfold import landing_found, ledger_recovered
 from orchestrator.core.undofold import undo_folded
 from orchestrator.model.attempt import Attempt, AttemptState, Run, RunKind, RunState
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     Answered,
     AttemptEnded,
@@ -114,7 +116,6 @@ from orchestrator.model.event import (
     WorldMended,
 )
 from orchestrator.model.ids import AttemptId, CandidateId
-from orchestrator.model.replace import replace
 from orchestrator.model.run import (
     Drain,
     PlanPhase,
@@ -237,7 +238,10 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             run = replace(plan.runs[event.run_id], state=RunState.READY, supervisor=event.supervisor)
             plan = _set_run(plan, run)
             if run.kind is RunKind.AGENT:
-                return attempt_with(plan, AttemptId(run.owner), state=AttemptState.STARTING)
+                attempt = plan.attempts[AttemptId(run.owner)]
+                # one that was asked to stop while its supervisor came up stays so
+                starts = AttemptState.STARTING if attempt.state is AttemptState.PREPARING else attempt.state
+                return attempt_with(plan, attempt.id, state=starts)
             return plan
         case RunLaunched():
             run = replace(plan.runs[event.run_id], state=RunState.RUNNING)
@@ -428,7 +432,11 @@ def _set_run(plan: PlanRun, run: Run) -> PlanRun:
 
 
 def rebuild(events: Iterable[tuple[int, datetime, Event]], state: State = _NOTHING) -> State:
-    """The state after a whole ledger, or after what followed on an earlier state."""
+    """The state after a whole ledger, or after what followed on an earlier state; the same that `apply` comes to."""
+    state = opened(state)
     for _, at, event in events:
         state = apply(state, event, at)
-    return state
+        plan = state.plans.get(getattr(event, "plan_id", None))  # type: ignore[arg-type]
+        if plan is not None and not is_open(plan):  # it is new, or was rewritten as a whole
+            state = plan_with(state, open_plan(plan))
+    return closed(state)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrator.core.moves import move, task_with
+from orchestrator.model.change import replace
 from orchestrator.model.event import UndoDropped, UndoHeld, Undone, UndoRequested
 from orchestrator.model.ids import TaskId
-from orchestrator.model.replace import replace
 from orchestrator.model.run import PLAN_OVER, PlanPhase, PlanRun, TaskState, Undo
 
 UndoEvent = UndoRequested | UndoHeld | UndoDropped | Undone
