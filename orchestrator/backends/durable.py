@@ -58,10 +58,15 @@ def sync_objects(git: Git) -> None:
 
 def make_durable(git: Git, name: str) -> None:
     """Put a reference and the names of all objects on the disk."""
-    assert git.git_dir is not None
     sync_objects(git)
-    above = (git.git_dir / name).relative_to(git.git_dir).parents
-    _sync_changed(git, [str(git.git_dir / folder) for folder in above if folder.name])
+    sync_names(git, (name,))
+
+
+def sync_names(git: Git, names: Iterable[str]) -> None:
+    """Put the names of references on the disk; git has done that for what is in them."""
+    assert git.git_dir is not None
+    folders = dict.fromkeys(str(folder) for name in names for folder in Path(name).parents if folder.name)
+    _sync_changed(git, [str(git.git_dir / folder) for folder in folders])
 
 
 def _object_folders(git: Git) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.backends.candidates import plan_ref
-from orchestrator.backends.durable import make_durable, sync_objects, take_as_synced
+from orchestrator.backends.durable import make_durable, sync, sync_names, sync_objects, take_as_synced
 from orchestrator.backends.gitrun import Git, GitFailed, Repositories, git_dir_of
 from orchestrator.backends.leftovers import mark_kept
 from orchestrator.backends.references import reference_names
@@ -103,6 +103,11 @@ class Waiting:
                 file.writelines(f"{commit} {name}\n" for name, commit in names.items())
             self._names |= names
 
+    def sync(self) -> None:
+        """Put it on the disk, before anybody is told that there is something to show."""
+        sync(self._file)
+        sync(self._file.parent)
+
     def remove(self, names: Mapping[str, Commit]) -> None:
         """They have been shown."""
         self._names = {name: commit for name, commit in self._names.items() if names.get(name) != commit}
@@ -146,6 +151,7 @@ def show(repositories: Repositories, wanted: Mapping[str, Commit], *, moving: fr
     moved_meanwhile = any(users.reference(name) != present[name] for name in moving)
     if answer.status != 0 and not moved_meanwhile:
         raise GitFailed(("update-ref", *missing), answer)
+    sync_names(users, missing)  # whoever shows them forgets then that they are to be shown
 
 
 def _shown_there(repositories: Repositories) -> list[Commit]:

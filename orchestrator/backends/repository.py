@@ -173,7 +173,7 @@ class GitRepository:
         if await self._in_thread(lambda: workspaces.is_anothers(self._repositories, wanted)):
             home = collecting.Homecoming(self._repositories, self._taken(), attempt, ignore=())
             await self._in_thread(home.salvage)
-            self._waiting.add(home.to_show)
+            await self._has_to_show(home.to_show)
         return await self._in_thread(lambda: workspaces.make(self._repositories, self._taken(), wanted))
 
     async def checkout(self, candidate: CandidateId, commit: Commit, *, keep: Sequence[str] = ()) -> Workspace:
@@ -201,7 +201,7 @@ class GitRepository:
             return home.collect(workspace, base=base, message=message, trailers=trailers, keep_only=keep_only), home
 
         found, home = await self._in_thread(collected)
-        self._waiting.add(home.to_show)
+        await self._has_to_show(home.to_show)
         return found
 
     async def merge_candidate(self, parent: Commit, other: Commit, *, message: str, at: datetime) -> Merged | Conflict:
@@ -237,6 +237,11 @@ class GitRepository:
     async def show_kept(self) -> None:
         async with self._showing:
             await self._show_waiting()
+
+    async def _has_to_show(self, names: Mapping[str, Commit]) -> None:
+        self._waiting.add(names)
+        if names:
+            await self._in_thread(self._waiting.sync)
 
     async def _show_waiting(self) -> None:
         wanted = self._waiting.names
@@ -279,7 +284,7 @@ class GitRepository:
         home = collecting.Homecoming(self._repositories, self._taken(), AttemptId(owner), ignore=tuple(ignore))
         salvage = await self._in_thread(home.salvage)
         if home.to_show:
-            self._waiting.add(home.to_show)
+            await self._has_to_show(home.to_show)
             await self.show_kept()
         if landed:
             await self._in_thread(

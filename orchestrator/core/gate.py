@@ -183,7 +183,8 @@ def candidate_built(draft: Draft, fact: CandidateBuilt) -> None:
     if (found := current_candidate(draft, fact.candidate_id)) is None:
         owner = draft.plan_of(fact.candidate_id)
         if owner is not None:
-            draft.ask(RemoveTree(plan_id=owner.id, owner=fact.candidate_id))
+            # a word that comes late or twice: its tree may have been asked for before, with its landing
+            draft.ask(RemoveTree(plan_id=owner.id, owner=fact.candidate_id, asked=draft.state.seq))
         return
     plan, candidate = found
     draft.record(
@@ -234,7 +235,7 @@ def go_on(draft: Draft, plan: PlanRun, after: str | None) -> None:
 def run_ended(draft: Draft, plan: PlanRun, run: Run, exit: RunExit, tail: str) -> None:
     """A prepare step or a check in a candidate's checkout is over."""
     if (found := current_candidate(draft, CandidateId(run.owner))) is None:
-        draft.ask(RemoveTree(plan_id=plan.id, owner=run.owner))
+        draft.ask(RemoveTree(plan_id=plan.id, owner=run.owner, asked=draft.state.seq))
         return
     plan, candidate = found
     if exit.why in _NO_VERDICT and run.try_number < MAX_CHECK_RUNS:

@@ -392,8 +392,8 @@ _POWER = (
         "unsynced-landing",
         "tells a landing before the branch is on the disk",
         "durable",
-        "    sync_objects(git)\n    above",
-        "    return\n    above",
+        "    sync_objects(git)\n    sync_names(git, (name,))\n",
+        "    pass\n",
         f"{POWER}what_the_ledger_says_of_commits_references_and_runs_is_there[adversarial]",
     ),
     _at(

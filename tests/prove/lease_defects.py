@@ -28,7 +28,27 @@ def _simulated(name: str, says: str, module: str, was: str, becomes: str) -> Def
     return _of(Level.SIMULATION, name, says, module, was, becomes, SIMULATION)
 
 
+POWER = "tests/prove/test_powerloss.py::test_what_the_ledger_says_of_commits_references_and_runs_is_there[adversarial]"
+
 LEASE_DEFECTS = (
+    _of(
+        Level.POWER,
+        "forget-what-is-to-show",
+        "forgets with the power that salvage is to be shown to its owner",
+        "backends.mirror",
+        "        sync(self._file)\n        sync(self._file.parent)\n",
+        "        pass\n",
+        POWER,
+    ),
+    _of(
+        Level.POWER,
+        "shown-is-not-durable",
+        "forgets that salvage is to be shown before the reference is on the disk",
+        "backends.mirror",
+        "    sync_names(users, missing)  #",
+        "    #",
+        POWER,
+    ),
     _lease(
         "no-fence-in-the-store",
         "records what belongs to a claim that a newer one has replaced",

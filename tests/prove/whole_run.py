@@ -118,6 +118,10 @@ async def _wrong_with(git_dir: Path, ran: set[str]) -> Any:
     salvage = [name for event in stored for name in event.data.get("salvage", ())]
     for text in _wrong_objects(ours, ["--all", *named, *salvage]):
         yield f"repo.git: {text}"
+    for name in sorted(set(salvage)):
+        shown = _git(git_dir, "rev-parse", "--verify", "--quiet", name).returncode == 0
+        if not shown and name not in _to_show(state_dir):
+            yield f"{name} is not in the user's repository, and nobody knows that it has to be"
     events = [event.type for event in stored]
     for kind, where, name in (
         ("landed", ours, "refs/orchestrator/plans/w"),
@@ -142,6 +146,13 @@ async def _events(ledger: Path) -> list[Stored]:
         return reader.events()
     finally:
         reader.close()
+
+
+def _to_show(state_dir: Path) -> str:
+    try:
+        return (state_dir / "to-show").read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return ""
 
 
 async def _wrong_copies(state_dir: Path) -> Any:

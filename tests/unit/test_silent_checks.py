@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.core.lifecycle import decide
 from orchestrator.model.attempt import RunLife
 from orchestrator.model.effect import KillRun, ProbeRun, ReleaseRun
-from orchestrator.model.fact import RunKilled, RunProbed, RunReleased, StopDue
+from orchestrator.model.event import Landed
+from orchestrator.model.fact import CandidateBuilt, RunKilled, RunProbed, RunReleased, StopDue
 from orchestrator.model.ids import RunId
 from orchestrator.model.run import TaskState
 from tests.fakes.world import World, a_plan, a_task
@@ -70,3 +72,15 @@ def test_a_look_that_comes_after_the_end_changes_nothing() -> None:
     before = world.state
     world.give(StopDue(run_id=CHECK))
     assert world.state == before
+
+
+def test_a_candidate_that_is_told_as_built_again_asks_for_nothing_under_a_key_that_is_taken() -> None:
+    """Its tree was asked for with its landing; the store refuses another request under the same key."""
+    world = World(a_plan(a_task("one")))
+    world.run()
+    (landed,) = world.of(Landed)
+    assert landed.candidate_id is not None
+    assert landed.commit is not None
+    built = CandidateBuilt(candidate_id=landed.candidate_id, commit=landed.commit, tree="t", path="/c")
+    again = decide(world.state, built, world.now, 0.5).effects
+    assert not {effect.key for effect in again} & world.keys
