@@ -238,7 +238,10 @@ def _in_plan(plan: PlanRun, event: Event, at: datetime, seq: int) -> PlanRun:
             run = replace(plan.runs[event.run_id], state=RunState.READY, supervisor=event.supervisor)
             plan = _set_run(plan, run)
             if run.kind is RunKind.AGENT:
-                return attempt_with(plan, AttemptId(run.owner), state=AttemptState.STARTING)
+                attempt = plan.attempts[AttemptId(run.owner)]
+                # one that was asked to stop while its supervisor came up stays so
+                starts = AttemptState.STARTING if attempt.state is AttemptState.PREPARING else attempt.state
+                return attempt_with(plan, attempt.id, state=starts)
             return plan
         case RunLaunched():
             run = replace(plan.runs[event.run_id], state=RunState.RUNNING)

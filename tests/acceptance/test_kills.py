@@ -71,9 +71,8 @@ def one_run(person: Person, seed: int, kills: int) -> None:
     assert person.processes() == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_kills_lose_nothing_and_repeat_nothing(person: Person, seed: int) -> None:
-    one_run(person, seed, kills=4)
+def test_kills_lose_nothing_and_repeat_nothing(person: Person) -> None:
+    one_run(person, seed=2, kills=4)
 
 
 def test_a_daemon_killed_while_it_publishes_leaves_no_checkout_half_moved(person: Person) -> None:

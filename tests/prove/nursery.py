@@ -11,36 +11,42 @@ import signal
 import sys
 from typing import Any
 
+FACES = {"cli", "tui", "web", "simulation"}
+#: What a daemon imports only when it comes to it.
+LATE = (
+    "anyio._backends._asyncio",
+    "git",
+    "h11",
+    "platformdirs",
+    "pydantic.v1",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.h11_impl",
+    "uvicorn.protocols.websockets.auto",
+)
+
 
 def imported() -> None:
     """Import what every daemon needs."""
     import gc
+    import importlib
+    import pkgutil
 
-    import pydantic.v1
-    import uvicorn  # noqa: F401
-
-    import orchestrator.app.daemon
-    import orchestrator.backends.clock
-    import orchestrator.backends.ground
-    import orchestrator.backends.local
-    import orchestrator.backends.log
-    import orchestrator.backends.prepare
-    import orchestrator.backends.registry
-    import orchestrator.backends.repository
-    import orchestrator.backends.sqlite
-    import orchestrator.backends.surroundings
-    import orchestrator.core.assessment
-    import orchestrator.engine.control
-    import orchestrator.engine.daemon
-    import orchestrator.wire
+    import orchestrator
+    from orchestrator import wire
+    from orchestrator.app.daemon import adapters
+    from orchestrator.backends.registry import load_adapters
     from tests.prove import rig  # noqa: F401
 
-    orchestrator.backends.registry.load_adapters()
-    orchestrator.app.daemon.adapters()
+    for found in pkgutil.walk_packages(orchestrator.__path__, "orchestrator."):
+        if found.name.split(".")[1] not in FACES and "__main__" not in found.name:
+            importlib.import_module(found.name)
+    for name in LATE:
+        importlib.import_module(name)
+    load_adapters()
+    adapters()
     for what in ("event", "effect"):
-        for kind in orchestrator.wire._kinds(what).values():  # type: ignore[arg-type]
-            orchestrator.wire._adapter(kind)
-    assert pydantic.v1.BaseModel
+        for kind in wire._kinds(what).values():  # type: ignore[arg-type]
+            wire._adapter(kind)
     gc.collect()
     gc.freeze()  # what is never looked at by the collector is not copied for each child
 
@@ -92,6 +98,7 @@ def serve() -> None:
                 finally:
                     sys.stderr.flush()
                     os._exit(code)
+            ended.pop(pid, None)  # numbers come round again
             print(json.dumps({"pid": pid}), flush=True)
         else:
             pid = command["pid"]

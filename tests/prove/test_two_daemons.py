@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,7 @@ REFUSED = 6  #: the exit status of who is refused
 
 def one_pair(life: Life) -> None:
     """Two daemons at once: one runs, the other is refused and names it."""
+    before = life.count("daemon_began")
     said = [life.folder / f"said-{n}" for n in range(2)]
     for out in said:
         out.unlink(missing_ok=True)
@@ -34,12 +37,21 @@ def one_pair(life: Life) -> None:
         assert life.nursery.status(loser) == REFUSED, said[pids.index(loser)].read_text()
         assert f"(pid {winner}" in said[pids.index(loser)].read_text()
         life.until(life.answers, "the answer of the other")
+        life.until(lambda: life.count("daemon_began") > before, "its beginning in the ledger")
         assert life.nursery.status(winner) is None
     finally:
         for pid in pids:
             if life.nursery.status(pid) is None:
                 os.kill(pid, 9)
                 life.until(lambda pid=pid: life.nursery.status(pid) is not None, "its end")
+
+
+def stand_still(life: Life) -> None:
+    """Have the daemon stopped, all threads of it."""
+    assert life.daemon is not None
+    os.kill(life.daemon, signal.SIGSTOP)
+    threads = [Path(entry, "stat") for entry in Path(f"/proc/{life.daemon}/task").iterdir()]
+    life.until(lambda: all(") T " in stat.read_text() for stat in threads), "the standstill")
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -78,6 +90,7 @@ def test_a_daemon_that_is_refused_changes_no_file(tmp_path: Path, nursery: Nurse
         life.start()
         life.until(lambda: life.count("daemon_began") == 1 and life.answers(), "the daemon")
         assert life.daemon is not None
+        stand_still(life)  # it must not write anything meanwhile
         before = contents(life.place.state_dir)
         for _ in range(3):
             late = subprocess.run(
@@ -89,6 +102,7 @@ def test_a_daemon_that_is_refused_changes_no_file(tmp_path: Path, nursery: Nurse
             assert late.returncode == REFUSED, late.stderr
             assert f"(pid {life.daemon}" in late.stderr
         assert contents(life.place.state_dir) == before
+        os.kill(life.daemon, signal.SIGCONT)
         assert life.answers()
     finally:
         life.leave()
@@ -97,15 +111,16 @@ def test_a_daemon_that_is_refused_changes_no_file(tmp_path: Path, nursery: Nurse
 def test_four_people_type_start_at_once_and_one_daemon_does_the_work_once(tmp_path: Path, nursery: Nursery) -> None:
     life = Life(tmp_path, nursery)
     person = life.person
-    plan = person.plan(
-        'checks: none\ntasks: [{id: one, files: [one.txt], agent: demo, prompt: "!append one.txt once"}]'
-    )
+    waits = 'while [ ! -e "$HOME/go" ]; do sleep 0.05; done; echo once >> one.txt'
+    agents = {"waits": {"adapter": "command", "run": ["sh", "-c", waits]}}
+    task = {"id": "one", "files": ["one.txt"], "agent": "waits", "prompt": "x"}
+    plan = person.plan(json.dumps({"checks": "none", "agents": agents, "tasks": [task]}))
     person.commit("plan")
     digest = life.digest(plan)
     try:
         typed = [
             subprocess.Popen(
-                [ORCHESTRATOR, "start", plan, "--confirm", digest],
+                [ORCHESTRATOR, "start", plan, "--confirm", digest, "--detach"],
                 cwd=person.repo,
                 env=person.environ,
                 stdin=subprocess.DEVNULL,
@@ -116,11 +131,14 @@ def test_four_people_type_start_at_once_and_one_daemon_does_the_work_once(tmp_pa
             for _ in range(AT_ONCE)
         ]
         said = [(process.communicate(timeout=60)[0], process.returncode) for process in typed]
-        assert all(code == 0 for _, code in said), said
+        assert [out for out, code in said if code != 0] == []
+        (person.home / "go").touch()
+        life.until(lambda: life.phase() == "published", "the publish")
         assert (person.repo / "one.txt").read_text() == "once\n"
         assert life.count("daemon_began") == 1
         assert life.count("plan_confirmed") == 1
         assert life.count("attempt_started") == 1
     finally:
+        (person.home / "go").touch()
         person.leave()
         life.leave()

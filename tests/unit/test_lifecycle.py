@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.core.lifecycle import may_exit
 from orchestrator.model.agent import Asked, HandedIn, NoChange, Progress
-from orchestrator.model.attempt import ExitWhy, FailureKind, RunExit, RunKind
-from orchestrator.model.effect import BuildCandidate, CollectWork, LandCandidate, MakeWorkspace, StartRun
+from orchestrator.model.attempt import ExitWhy, FailureKind, ProcessId, RunExit, RunKind
+from orchestrator.model.effect import BuildCandidate, CollectWork, LandCandidate, MakeWorkspace, StartRun, StopRun
 from orchestrator.model.errors import NothingError, OrchestratorError, RefusedError
 from orchestrator.model.event import (
     AttemptEnded,
@@ -26,6 +26,7 @@ from orchestrator.model.event import (
     ProgressReported,
     PublishBegan,
     Published,
+    RunLaunched,
     RunRequested,
     SentBack,
     Synced,
@@ -41,10 +42,12 @@ from orchestrator.model.fact import (
     PublishAsked,
     ResumeAsked,
     RetryAsked,
+    RunEnded,
+    RunReady,
     StopAsked,
     TargetMoved,
 )
-from orchestrator.model.ids import Commit, PlanId, TaskId, attempt_id, candidate_id
+from orchestrator.model.ids import Commit, PlanId, RunId, TaskId, attempt_id, candidate_id
 from orchestrator.model.item import ItemKind
 from orchestrator.model.plan import FileSet, PublishMode, RetryPolicy
 from orchestrator.model.run import PlanPhase, TaskState
@@ -459,6 +462,21 @@ def test_stop_now_ends_agents_and_they_are_tried_again_later() -> None:
     world.settle()
     assert world.task("one").last_failure is FailureKind.INTERRUPTED
     assert world.task("one").state is TaskState.BACKOFF
+
+
+@pytest.mark.parametrize("asked", [CancelAsked(task_id=TaskId("one"), by="me"), StopAsked(by="me", now=True)])
+def test_an_agent_asked_to_stop_while_its_supervisor_comes_up_is_never_started(asked: CancelAsked | StopAsked) -> None:
+    world = World(a_plan(a_task("one")))
+    world.hold = lambda effect: isinstance(effect, StartRun | StopRun)
+    world.settle()
+    world.give(asked)
+    run = RunId("p/one-1/agent")
+    world.give(RunReady(run_id=run, supervisor=ProcessId(pid=2, start_time=1, boot_id="b")))
+    world.give(RunEnded(run_id=run, exit=RunExit(why=ExitWhy.NEVER_STARTED, code=None)))
+    world.settle()
+    assert len(world.of(RunRequested)) == 1
+    assert not world.of(RunLaunched)
+    assert not world.plan_run.runs
 
 
 def test_stop_finishes_what_runs_and_starts_nothing() -> None:
