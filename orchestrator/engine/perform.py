@@ -13,7 +13,7 @@ from orchestrator.core.gate import candidate_message
 from orchestrator.core.lease import token_of
 from orchestrator.core.steps import AGENT, candidate_steps
 from orchestrator.engine.specs import Specs
-from orchestrator.engine.trouble import is_exhausted, is_fault, is_full
+from orchestrator.engine.trouble import is_exhausted, is_fault, is_full, is_unwritable
 from orchestrator.engine.watchers import Watchers
 from orchestrator.model.attempt import AttemptState, ExitWhy, RunExit
 from orchestrator.model.effect import (
@@ -81,7 +81,7 @@ from orchestrator.ports import (
 
 log = structlog.get_logger(__name__)
 
-#: what fails for a full disk is tried again, however long it takes
+#: what fails for a full disk, or one that is read-only, is tried again, however long it takes
 NEEDS_ROOM = MakeWorkspace | StartRun | CollectWork | BuildCandidate | LandCandidate | MirrorBranch
 EXHAUSTED_PAUSE_S = 30.0  #: before the machine is asked for another process again
 LOOK_S = 1.0  #: how often somebody who waits looks whether that is still wanted
@@ -125,10 +125,10 @@ class Performer:
                 await self._wait_for_room(effect)
                 return await self._do(effect)
             except Exception as error:
-                if is_full(error) and isinstance(effect, NEEDS_ROOM) and self._is_wanted(effect):
+                if is_unwritable(error) and isinstance(effect, NEEDS_ROOM) and self._is_wanted(effect):
                     # what an agent did is not held against it; the same is tried until there is room
                     log.error("disk.full", effect=effect.key, error=str(error))
-                    await self._pressed(HoldReason.DISK, "a disk is full")
+                    await self._pressed(HoldReason.DISK, "a disk is full" if is_full(error) else "a disk is read-only")
                     await anyio.sleep(ROOM_PAUSE_S)
                 elif is_exhausted(error) and self._is_wanted(effect):
                     log.error("machine.exhausted", effect=effect.key, error=str(error))
@@ -310,7 +310,7 @@ class Performer:
             keep_only=effect.keep_only,
             token=effect.token,
         )
-        if is_full(found.error):
+        if is_unwritable(found.error):
             raise OrchestratorError("an attempt's work could not be brought home", why=found.error, fix="make room")
         changed, merged = found.changed, True
         if effect.also is not None and found.head is not None:

@@ -26,6 +26,11 @@ def is_full(error: BaseException | str) -> bool:
     return _has(error, _FULL) or any(words in str(error) for words in _FULL_WORDS)
 
 
+def is_unwritable(error: BaseException | str) -> bool:
+    """Whether a disk takes nothing just now: it has no room, or was made read-only after an error."""
+    return is_full(error) or _has(error, frozenset({errno.EROFS})) or os.strerror(errno.EROFS) in str(error)
+
+
 def is_exhausted(error: BaseException) -> bool:
     """Whether the machine has no open file, process or memory left for us just now."""
     if isinstance(error, MemoryError) or _has(error, _EXHAUSTED):

@@ -296,7 +296,7 @@ _ENGINE = (
         "blame-the-work",
         "counts a full disk as the agent's failure",
         "perform",
-        "if is_full(error) and isinstance(effect, NEEDS_ROOM)",
+        "if is_unwritable(error) and isinstance(effect, NEEDS_ROOM)",
         "if False and isinstance(effect, NEEDS_ROOM)",
         f"{UNIT}test_perform.py",
     ),

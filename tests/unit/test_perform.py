@@ -77,6 +77,7 @@ def brought_home(monkeypatch: pytest.MonkeyPatch, troubles: list[Exception | Col
         pytest.param(OSError(errno.ENOSPC, FULL), id="a file of ours"),
         pytest.param(RepositoryError("git failed", why=f"unable to write: {FULL}", fix=""), id="git"),
         pytest.param(collected(f"error: unable to write file: {FULL}"), id="git, with half of it done"),
+        pytest.param(OSError(errno.EROFS, os.strerror(errno.EROFS)), id="a disk made read-only after an error"),
     ],
 )
 def test_a_full_disk_is_waited_for_and_not_held_against_the_work(
