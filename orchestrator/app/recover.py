@@ -166,6 +166,7 @@ def recovery(place: Place, source: str | None = None) -> Iterator[Recovery]:
 def _prepared(place: Place, folder: Path, found: list[Found], reached: Traces, only: object, now: datetime) -> Recovery:
     from orchestrator.backends.gittraces import living_runs
     from orchestrator.backends.ledger import link
+    from orchestrator.backends.traces import claimed_beyond
     from orchestrator.core.recovery import TOKEN_GAP, Rebuilt, Source, masked_plans, rebuilt
     from orchestrator.core.recoverytext import Proposal
     from orchestrator.model.ids import RunId
@@ -178,8 +179,11 @@ def _prepared(place: Place, folder: Path, found: list[Found], reached: Traces, o
     ledger = found[0]
     whole = not ledger.trouble and chain.last == ledger.last == seen and not stopped and len(found) > 0
     whole = whole and not any(one.name.endswith("/ledger.sqlite") for one in found[1:])
+    granted = {piece.columns[2] or "" for piece in chain.pieces if piece.type == "lease_granted"}
+    beyond = claimed_beyond(place, granted, state.token)
+    whole = whole and beyond is None
     tokens = [piece.columns[3] or 0 for one in found for piece in one.pieces]
-    highest = max([state.token, reached.token, *tokens])
+    highest = max([state.token, reached.token, beyond[1] if beyond else 0, *tokens])
     known = {run for plan in state.plans.values() for run in plan.runs}
     running = {str(plan.id) for plan in state.plans.values() if plan.phase is PlanPhase.RUNNING}
     landed, astray = ([], []) if whole else _git_knows(place, state)
@@ -192,7 +196,7 @@ def _prepared(place: Place, folder: Path, found: list[Found], reached: Traces, o
         last=chain.last,
         last_at=chain.last_at,
         lost=max(seen - chain.last, 0),
-        unknown_after=not (exact and seen == chain.last),
+        unknown_after=not (exact and seen == chain.last) or beyond is not None,
         masked=len(chain.redacted),
         masked_plans=tuple(sorted(masked_plans(chain.pieces) & running)),
         stopped=stopped,

@@ -29,7 +29,6 @@ def chores(
     import structlog
 
     from orchestrator.backends.backupfolder import BackupFolder, list_backups
-    from orchestrator.backends.folderprobes import LEAST_FREE
     from orchestrator.backends.journal import Journal
     from orchestrator.engine.upkeep import Chore
 
@@ -37,7 +36,11 @@ def chores(
     wanted = settings.ledger
     journal = Journal(place.journal, place.ledger, lambda: surroundings.secrets(_secret_names(state(), settings)))
     backups = BackupFolder(
-        place.backups, place.ledger, hourly=wanted.keep_hourly, daily=wanted.keep_daily, floor_bytes=LEAST_FREE
+        place.backups,
+        place.ledger,
+        hourly=wanted.keep_hourly,
+        daily=wanted.keep_daily,
+        floor_bytes=settings.protect.free_disk,
     )
 
     def export() -> None:

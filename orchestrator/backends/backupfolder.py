@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.backends.backups import copy, verify_copy
 from orchestrator.backends.sqlite import SqliteReader
+from orchestrator.core.guards import disk_floor
 from orchestrator.core.keeping import Backup, kept
 from orchestrator.model.errors import OrchestratorError
 
@@ -23,7 +24,7 @@ class BackupFolder:
     """
     Args:
         hourly, daily: how many are kept, by `core.keeping`.
-        floor_bytes: no backup is made that would leave the disk with less.
+        floor_bytes: no backup is made that would leave the disk with less; of a small disk, with less than a share.
     """
 
     def __init__(self, folder: Path, ledger: Path, *, hourly: int, daily: int, floor_bytes: int) -> None:
@@ -56,11 +57,12 @@ class BackupFolder:
 
     def _check_room(self) -> None:
         needed = sum(_size(Path(f"{self._ledger}{part}")) for part in ("", "-wal"))
-        free = shutil.disk_usage(self._folder).free
-        if free - needed < self._floor_bytes:
+        disk = shutil.disk_usage(self._folder)
+        free, floor = disk.free, disk_floor(disk.total, self._floor_bytes)
+        if free - needed < floor:
             raise OrchestratorError(
                 "no backup of the ledger was made",
-                why=f"it takes {needed} bytes, {free} are free, and {self._floor_bytes} have to stay free",
+                why=f"it takes {needed} bytes, {free} are free, and {floor} have to stay free",
                 fix="make room on that disk; the next backup is tried in a minute",
             )
 

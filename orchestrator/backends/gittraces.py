@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from orchestrator.backends.candidates import plan_ref
 from orchestrator.backends.gitrun import Git, Repositories
 from orchestrator.backends.repository import execute
 from orchestrator.backends.runfolder import is_locked, supervisor_of
+from orchestrator.backends.traces import token_of
 from orchestrator.core.recoverytext import Landing
 from orchestrator.model.ids import Commit, PlanId, TaskId
 from orchestrator.model.place import Place
@@ -19,8 +19,6 @@ from orchestrator.model.run import Reached
 _KEYS = ("Plan", "Task", "Attempt", "Token", "Candidate")
 _NUMBERED = re.compile(r"(?P<plan>[^/]+)/(?:~(?P<candidate>\d+)|(?P<task>[^/~][^/]*)-(?P<number>\d+))")
 _RUN = re.compile(r"refs/(?:begun|orchestrator/old)/(?P<plan>[^/]+)/(?P<number>\d+)")
-_TOKEN = re.compile(r"Orchestrator-Token\W{1,6}(\d{1,15})")
-_LONGEST = 1_000_000  #: bytes of a briefing that are looked at
 
 
 @dataclass(slots=True)
@@ -62,9 +60,8 @@ def look(place: Place) -> Traces:
     for folder in (place.state_dir / "attempts", place.worktrees, place.trash):
         for path in folder.glob("[!.]*/*"):
             traces.take(f"{path.parent.name}/{path.name}")
-    for briefing in (place.state_dir / "attempts").glob("*/*/*/briefing.json"):
-        for token in _TOKEN.findall(_text(briefing)):
-            traces.token = max(traces.token, int(token))
+    for attempt in (place.state_dir / "attempts").glob("*/*"):
+        traces.token = max(traces.token, token_of(attempt))
     repositories = repositories_of(place)
     for git in _gits(repositories):
         listing = git.run(
@@ -110,7 +107,7 @@ def living_runs(place: Place) -> dict[str, int]:
     found = {}
     attempts = place.state_dir / "attempts"
     for lock in sorted(attempts.glob("*/*/*/lock")):
-        if is_locked(lock.parent):
+        if is_locked(lock):
             process = supervisor_of(lock.parent)
             found[str(lock.parent.relative_to(attempts))] = process.pid if process else 0
     return found
@@ -137,11 +134,3 @@ def _trailers(git: Git, *which: str, only_ours: bool = True) -> Iterator[dict[st
         commit, *values = record.strip("\n").split("\x1f")
         if commit:
             yield {"commit": commit} | dict(zip(_KEYS, (value.strip() for value in values), strict=True))
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(_LONGEST).decode("utf-8", "replace")
-    except OSError:
-        return ""

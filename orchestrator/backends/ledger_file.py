@@ -103,15 +103,21 @@ def identities(path: Path) -> list[tuple[int, int] | None]:
 
 def patiently(work: Callable[[], T]) -> T:
     """Again while another connection is in the way; SQLite itself waits before it says so."""
+    try:
+        return work()  # as nearly always: nothing is made ready for what hardly ever happens
+    except sqlite3.OperationalError as error:
+        if not _is_blocked(error):
+            raise
     from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random
 
-    def is_blocked(error: BaseException) -> bool:
-        return isinstance(error, sqlite3.OperationalError) and name_of(error).startswith(_BLOCKED)
-
     again = Retrying(
-        retry=retry_if_exception(is_blocked), stop=stop_after_attempt(3), wait=wait_random(0.01, 0.1), reraise=True
+        retry=retry_if_exception(_is_blocked), stop=stop_after_attempt(2), wait=wait_random(0.01, 0.1), reraise=True
     )
     return again(work)
+
+
+def _is_blocked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and name_of(error).startswith(_BLOCKED)
 
 
 def name_of(error: sqlite3.Error) -> str:

@@ -56,6 +56,13 @@ class LedgerRows:
         to_do = tuple(key for (key,) in one("SELECT key FROM effect WHERE state = 'todo' ORDER BY number"))
         return Tip(id=ledger_id, seq=seq, hash=digest, effect=effect, to_do=to_do)
 
+    def claims(self) -> tuple[frozenset[str], int]:
+        """The attempts that a token was given out for, and the number that every later token is above."""
+        granted = self._connection.execute("SELECT attempt, token FROM event WHERE type = 'lease_granted'").fetchall()
+        floors = self._connection.execute("SELECT data FROM event WHERE type = 'ledger_recovered'")
+        highest = max([token for _, token in granted] + [json.loads(data)["token_floor"] for (data,) in floors] + [0])
+        return frozenset(attempt for attempt, _ in granted), highest
+
     def hash_at(self, seq: int) -> bytes | None:
         """None when there is no such event."""
         row = self._connection.execute("SELECT hash FROM event WHERE seq = ?", (seq,)).fetchone()

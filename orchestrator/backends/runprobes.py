@@ -17,7 +17,7 @@ from orchestrator.model.errors import NoDaemonError, NothingError
 from orchestrator.model.place import Place
 from orchestrator.model.probe import Grade, Probe
 
-CHECK_WITHIN = timedelta(seconds=1)  #: for the structure of the ledger's file
+CHECK_WITHIN = timedelta(seconds=2)  #: for the structure of the ledger's file, and the chain of its events
 SKEW = timedelta(minutes=2)  #: that a clock may go wrong without anybody being told
 #: Before this no version of the program was there.
 _FIRST = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
@@ -85,8 +85,9 @@ def _ledger(place: Place) -> Probe:
         complete = quick_check(place.ledger, CHECK_WITHIN)
     except NothingError:
         return Probe(name="ledger", said="none yet; nothing has run here")
-    size = size_text(place.ledger.stat().st_size)
-    return Probe(name="ledger", said=f"{size}, {'whole' if complete else 'readable, too large to check now'}")
+    size = size_text(sum(part.stat().st_size for part in place.ledger.parent.glob(f"{place.ledger.name}*")))
+    told = "whole" if complete else "whole as far as it was read; `orchestrator validate` reads all of it"
+    return Probe(name="ledger", said=f"{size}, {told}")
 
 
 def _clock(place: Place) -> Probe:

@@ -332,6 +332,12 @@ def clear_torn(git_dir: Path) -> None:
 def _clone(repositories: Repositories) -> None:
     """A bare clone by hard links, complete or not there at all."""
     place = repositories.place
+    if os.path.lexists(place.repo_git):
+        raise RepositoryError(
+            f"{place.repo_git} is no folder",
+            why="something else stands in its place",
+            fix="move it away, and try again",
+        )
     fresh = place.state_dir / "repo.git.new"
     shutil.rmtree(fresh, ignore_errors=True)  # half made, so nothing has ever been kept in it
     users = repositories.ours.with_(cwd=place.state_dir)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Set
+from pathlib import Path
 
 from orchestrator.backends import ledger_errors
 from orchestrator.backends.backupfolder import list_backups
 from orchestrator.backends.journal import last_mark
 from orchestrator.backends.ledgerrows import LedgerRows
+from orchestrator.backends.runfolder import read_record
+from orchestrator.backends.workspaces import MARKER
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.place import Place
+
+_MANY = 10**12  #: tokens
 
 
 def is_missing(place: Place) -> bool:
@@ -44,14 +50,15 @@ def check_ledger(place: Place) -> None:
 
 
 def behind(place: Place) -> OrchestratorError | None:
-    """What to say about a ledger that ends before its journal or its newest backup does; None when it does not."""
+    """What to say about a ledger that ends before what was written from it does; None when it does not."""
     try:
         rows = LedgerRows(place.ledger)
     except sqlite3.Error:
         return None  # whoever opens it says so better
     try:
         tip = rows.tip()
-    except (sqlite3.Error, TypeError):
+        granted, highest = rows.claims()
+    except (sqlite3.Error, TypeError, ValueError, KeyError):
         return None
     finally:
         rows.close()
@@ -61,4 +68,31 @@ def behind(place: Place) -> OrchestratorError | None:
     newest = max(list_backups(place.backups), default=None)
     if newest is not None and newest.seq > tip.seq:
         return ledger_errors.behind(place.ledger, tip.seq, f"the backup {newest.name} goes on to event {newest.seq}")
+    if (found := claimed_beyond(place, granted, highest)) is not None:
+        name, token = found
+        return ledger_errors.behind(place.ledger, tip.seq, f"attempt {name} was begun under token {token}")
     return None
+
+
+def claimed_beyond(place: Place, granted: Set[str], highest: int) -> tuple[str, int] | None:
+    """An attempt on the disk that no ledger with these claims can have begun, and its token; None when there is none.
+
+    A tree is made after its claim is recorded. To go on would give the token, and the tree, to somebody else.
+
+    Args:
+        granted: attempts that the ledger gave a token to.
+        highest: every later token is above this.
+    """
+    for path in sorted((place.state_dir / "attempts").glob("[!.]*/[!.~]*")):
+        name = f"{path.parent.name}/{path.name}"
+        if name not in granted and (token := token_of(path)) > highest:
+            return name, token
+    return None
+
+
+def token_of(attempt: Path) -> int:
+    """The highest token that the folder of an attempt bears; 0 when it bears none."""
+    records = [attempt / MARKER, *attempt.glob("*/spec.json")]
+    tokens = [(read_record(record) or {}).get("token") for record in records]
+    # the folders of runs belong to agents: what no ledger gives out is none
+    return max((token for token in tokens if isinstance(token, int) and token < _MANY), default=0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.1
 GONE_AFTER = 20  #: looks in a row that find no daemon
+LOOKED_BACK = 500  #: events at a time
 _LENGTH = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
 
 HolderOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Who holds it; without, your own name.")]
 TokenOption = Annotated[
-    int | None, typer.Option("--token", metavar="N", help="Of the claim; without, the present one of the task.")
+    int | None,
+    typer.Option("--token", metavar="N", help="Of the claim; without, that of the tree you are in, or of your own."),
 ]
 
 
@@ -51,18 +54,19 @@ def acquire(
     only_for_people("claim acquire")
     chosen, name = _named(session, task, plan) if task is not None else (plan, None)
     _be_served(session)
+    who = holder or person()
     asked = ask_daemon(
         session,
         "claim",
         plan=chosen,
         task=name,
-        holder=holder or person(),
+        holder=who,
         ttl_s=None if ttl is None else seconds(ttl, "--ttl"),
         review_s=None if review is None else seconds(review, "--review"),
         reason=reason,
         done="",
     )
-    first = _event(session, asked.data["seq"] - 1, lambda e: e.type == "attempt_started" and e.data.get("held"), back=1)
+    first = _claimed(session, asked.data["seq"], who)
     ended = {"holder_ready", "attempt_ended"}
     last = _event(session, first.seq, lambda e: e.type in ended and e.attempt == first.attempt)
     if last.type != "holder_ready":
@@ -124,13 +128,20 @@ def finish(
     )
     attempt = next((one.id for one in reversed(view.history) if one.token == given), None)
     ends = {"attempt_ended", "late_result"}
-    event = _event(session, asked.data["seq"] - 1, lambda e: e.type in ends and e.attempt == attempt, or_idle=True)
+    event = _event(
+        session,
+        asked.data["seq"] - 1,
+        lambda e: e.type in ends and e.attempt == attempt,
+        unless=lambda: not _holds(_view(session, chosen, name), given),
+    )
     if event is None or event.type == "late_result":
         kept = ", ".join(event.data.get("salvage", ())) if event is not None else ""
         raise RefusedError(
             f"token {given} does not hold '{name}' any more, so nothing was taken for it",
             why="the task was taken back, and may have another holder by now",
-            fix=f"what is in your tree is kept as {kept}" if kept else "what is in your tree was kept before",
+            fix=f"what is in your tree is kept as {kept}"
+            if kept
+            else "what is in your tree was kept before, or is just being kept",
         )
     if event.data.get("ending") not in {"handed_off", "no_op"}:
         raise RefusedError(
@@ -210,14 +221,27 @@ def _view(session: Session, plan: str, task: str) -> TaskView:
 
 
 def _token(session: Session, view: TaskView, given: int | None) -> int:
-    """The token to speak under. Raises: NothingError when nobody holds the task by hand."""
+    """The token to speak under: of the tree that one stands in, else of one's own claim.
+
+    Raises: NothingError when nobody holds the task by hand; RefusedError when it is somebody else who does.
+    """
     if given is not None:
         return given
+    here = session.path(Path()).resolve()
+    for attempt in view.history:
+        if attempt.worktree and here.is_relative_to(Path(attempt.worktree).resolve()):
+            return attempt.token  # it may have been replaced meanwhile, and is told so then
     if view.lease is None or not view.lease.by_hand:
         raise NothingError(
             f"'{view.id}' is not claimed by hand",
             why=f"agent '{view.lease.holder}' works on it" if view.lease else "nobody holds it",
             fix=session.command_line("claim", "list"),
+        )
+    if view.lease.holder != person():
+        raise RefusedError(
+            f"'{view.id}' is held by {view.lease.holder}",
+            why=f"you are {person()}, and nobody speaks for another holder by accident",
+            fix=f"if that is you: --token {view.lease.token}, or type it in {view.history[-1].worktree or 'its tree'}",
         )
     return view.lease.token
 
@@ -228,16 +252,31 @@ def _be_served(session: Session) -> None:
         session.world().spawn_daemon(session.place())
 
 
-def _event(session: Session, after: int, holds: Any, *, back: int = 0, or_idle: bool = False) -> Any:
+def _claimed(session: Session, seq: int, holder: str) -> Stored:
+    """The claim that was recorded last for a holder, up to a place in the ledger: nobody holds two at once."""
+    until, reader = seq, session.ledger()
+    while True:
+        after = max(until - LOOKED_BACK, 0)
+        for event in reversed(reader.events(after_seq=after, limit=until - after)):
+            if event.type == "attempt_started" and event.data.get("held") and event.data.get("agent") == holder:
+                return event
+        assert after, f"{holder} has claimed nothing"
+        until = after
+
+
+def _holds(view: TaskView, token: int) -> bool:
+    return view.lease is not None and view.lease.token == token
+
+
+def _event(session: Session, after: int, holds: Any, *, unless: Callable[[], bool] | None = None) -> Any:
     """The first event after a place in the ledger for which something holds.
 
     Args:
-        back: begin so many events earlier, for what was recorded together with what was asked.
-        or_idle: None when the daemon has nothing more to say about it.
+        unless: None is given when this is so for a while and the event has not come.
 
     Raises: NoDaemonError when nobody is left to bring it.
     """
-    after, gone, quiet, reader = max(after - 20 * back, 0), 0, 0, session.ledger()
+    gone, quiet, reader = 0, 0, session.ledger()
     found: Stored | None = None
     while found is None:
         for event in reader.events(after_seq=after):
@@ -246,8 +285,8 @@ def _event(session: Session, after: int, holds: Any, *, back: int = 0, or_idle: 
                 found = event
                 break
         gone = gone + 1 if session.daemon_pid() is None else 0
-        quiet += 1
-        if found is None and or_idle and quiet > GONE_AFTER:
+        quiet = quiet + 1 if unless is not None and unless() else 0
+        if found is None and quiet > GONE_AFTER:
             return None
         if found is None and gone > GONE_AFTER:
             raise NoDaemonError(

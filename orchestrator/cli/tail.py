@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +17,31 @@ def as_line(raw: bytes) -> str:
     return raw.rstrip(b"\r").rsplit(b"\r", 1)[-1].decode("utf-8", errors="replace")
 
 
+def _opened(path: Path) -> BinaryIO:
+    """A file to read. Raises: FileNotFoundError, also when what stands there is none.
+
+    The folder of a run belongs to the agent: a link there may lead to a file that is nobody's output, and a pipe
+    would keep us for ever.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if path.is_symlink() or not path.is_file():
+            raise FileNotFoundError(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileNotFoundError(path)
+    return open(fd, "rb")
+
+
 def last_lines(path: Path, number: int | None, *, whole: bool = False) -> tuple[list[str], int]:
     """The last lines of a file (None: all), and the offset behind them. A file that is not there has none.
 
     With `whole`, a last line that has no end yet is left for later.
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             end = file.seek(0, 2)
             start, data = end, b""
             if number is None:
@@ -63,7 +82,7 @@ class Tail:
     def new_lines(self, *, ended: bool = False) -> list[str]:
         """Whole lines since the last call; with `ended` also what has no line end."""
         try:
-            with self._path.open("rb") as file:
+            with _opened(self._path) as file:
                 if file.seek(0, 2) < self._offset:
                     self._offset, self._rest = 0, b""  # it was replaced by a new file
                 file.seek(self._offset)

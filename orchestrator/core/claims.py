@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from orchestrator.core import lease
 from orchestrator.core.attempts import collect
 from orchestrator.core.draft import Draft, keys_of
@@ -33,7 +35,7 @@ def claim(draft: Draft, fact: ClaimAsked, plan: PlanRun) -> None:
     _refuse_a_second(draft.state, fact.holder)
     if fact.ttl is not None and not fact.ttl:
         _refuse_indefinite(draft.state, fact)
-    task_id = _chosen(draft.state, plan, fact.task_id)
+    task_id = _chosen(draft.state, plan, fact.task_id, draft.now)
     task = plan.tasks[task_id]
     number = task.attempts + 1
     attempt = attempt_id(plan.id, task_id, number)
@@ -110,7 +112,7 @@ def _refuse_indefinite(state: State, fact: ClaimAsked) -> None:
         )
 
 
-def _chosen(state: State, plan: PlanRun, task_id: TaskId | None) -> TaskId:
+def _chosen(state: State, plan: PlanRun, task_id: TaskId | None, now: datetime) -> TaskId:
     """The task to claim. Raises: RefusedError with who holds it or what it waits for; NothingError when none may."""
     if task_id is None:
         free = startable(state, plan)
@@ -120,7 +122,11 @@ def _chosen(state: State, plan: PlanRun, task_id: TaskId | None) -> TaskId:
     task = find_task(plan, task_id)
     held = plan.leases.get(task_id)
     if held is not None:
-        left = f" for another {length_text(held.expires_at - held.heartbeat_at)} at most" if held.expires_at else ""
+        left = ", without an end"
+        if held.expires_at is not None:
+            left = ""
+            if held.expires_at > now:
+                left = f", for another {length_text(timedelta(seconds=round((held.expires_at - now).total_seconds())))}"
         raise RefusedError(
             f"task '{task_id}' is held by {held.holder or plan.attempts[held.attempt_id].agent}",
             why=f"under token {held.token}, since {held.granted_at.isoformat(timespec='seconds')}{left}",

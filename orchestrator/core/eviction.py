@@ -195,11 +195,11 @@ def _stuck_item(draft: Draft, run: RunId) -> Item | None:
 
 def stop_again(draft: Draft, plan: PlanRun, item: Item) -> None:
     """A person has looked at what would not die: it is tried once more."""
-    if item.attempt_id is not None and plan.attempts[item.attempt_id].held:
+    if item.run_id is not None:  # a prepare step of a task that was claimed by hand, too
+        draft.ask(KillRun(run_id=item.run_id, asked=draft.state.seq))
+    elif item.attempt_id is not None:
         attempt = plan.attempts[item.attempt_id]
         draft.ask(ProbeTree(attempt_id=attempt.id, token=attempt.token, asked=draft.state.seq))
-    elif item.run_id is not None:
-        draft.ask(KillRun(run_id=item.run_id, asked=draft.state.seq))
 
 
 # ---- tasks that were claimed by hand ----

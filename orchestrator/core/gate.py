@@ -224,7 +224,11 @@ def go_on(draft: Draft, plan: PlanRun, after: str | None) -> None:
             token=token,
         )
     )
-    draft.ask(LandCandidate(plan_id=plan.id, candidate_id=candidate.id, old=candidate.parent, new=candidate.commit))
+    draft.ask(
+        LandCandidate(
+            plan_id=plan.id, candidate_id=candidate.id, old=candidate.parent, new=candidate.commit, token=token
+        )
+    )
 
 
 def run_ended(draft: Draft, plan: PlanRun, run: Run, exit: RunExit, tail: str) -> None:

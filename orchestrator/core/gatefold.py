@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
 from orchestrator.core.moves import candidate_with, move
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     CandidateDropped,
     CandidateMade,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import task_with
 from orchestrator.model.attempt import Run
+from orchestrator.model.change import replace
 from orchestrator.model.event import AttemptStarted, DaemonFault, DispatchFreed, DispatchHeld
 from orchestrator.model.guard import FAULTS_WITHIN, Fault, Hold, HoldReason, Spawns, hold_key
 from orchestrator.model.ids import AttemptId

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import attempt_to, attempt_with, item_with, move, plan_with
 from orchestrator.core.planfold import without_task
 from orchestrator.model.attempt import Attempt, AttemptState, ByHand
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     ByHandBegan,
     ByHandEnded,

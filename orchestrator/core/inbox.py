@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import attempt_to, item_with, move, plan_with, task_with
 from orchestrator.model.attempt import AttemptState
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     Answered,
     Escalated,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import attempt_to, attempt_with, task_with
 from orchestrator.core.planfold import is_withdrawn, without_task
 from orchestrator.model.attempt import AttemptState
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     EvictionBegan,
     HolderReady,

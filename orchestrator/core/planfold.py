@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import plan_with
 from orchestrator.core.overlap import rivals_of
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     PlanConfirmed,
     PlanRevised,

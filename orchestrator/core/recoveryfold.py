@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import plan_with
 from orchestrator.model.attempt import Attempt, AttemptState, Ending
+from orchestrator.model.change import replace
 from orchestrator.model.event import LandingFound, LedgerRecovered
 from orchestrator.model.ids import TaskId
 from orchestrator.model.run import PlanRun, Reached, State, TaskRun, TaskState

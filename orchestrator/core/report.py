@@ -253,7 +253,7 @@ def touched_tasks(before: PlanRun | None, after: PlanRun, state_before: State, s
     # what another task waits for is part of its view, so those that still wait are looked at again
     waits = {TaskState.PENDING, TaskState.QUEUED, TaskState.GATING}
     moved = bool(changed) or before.leases is not after.leases or before.candidate is not after.candidate
-    moved = moved or state_before.holds is not state.holds
+    moved = moved or state_before.holds is not state.holds or (before.tip is None) is not (after.tip is None)
     waiting = {t for t, run in after.tasks.items() if run.state in waits or run.undo} if moved else set()
     stranded = {t for t, run in after.tasks.items() if run.state is TaskState.BACKOFF} if moved else set()
     if moved and _common(state_before, before) == _common(state, after):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
@@ -22,10 +21,12 @@ from orchestrator.core.moves import (
     plan_with,
     task_with,
 )
+from orchestrator.core.openfold import closed, is_open, open_plan, opened
 from orchestrator.core.planfold import confirmed, revised
 from orchestrator.core.recoveryfold import landing_found, ledger_recovered
 from orchestrator.core.undofold import undo_folded
 from orchestrator.model.attempt import Attempt, AttemptState, Run, RunKind, RunState
+from orchestrator.model.change import replace
 from orchestrator.model.event import (
     Answered,
     AttemptEnded,
@@ -431,7 +432,11 @@ def _set_run(plan: PlanRun, run: Run) -> PlanRun:
 
 
 def rebuild(events: Iterable[tuple[int, datetime, Event]], state: State = _NOTHING) -> State:
-    """The state after a whole ledger, or after what followed on an earlier state."""
+    """The state after a whole ledger, or after what followed on an earlier state; the same that `apply` comes to."""
+    state = opened(state)
     for _, at, event in events:
         state = apply(state, event, at)
-    return state
+        plan = state.plans.get(getattr(event, "plan_id", None))  # type: ignore[arg-type]
+        if plan is not None and not is_open(plan):  # it is new, or was rewritten as a whole
+            state = plan_with(state, open_plan(plan))
+    return closed(state)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.core.moves import move, task_with
+from orchestrator.model.change import replace
 from orchestrator.model.event import UndoDropped, UndoHeld, Undone, UndoRequested
 from orchestrator.model.ids import TaskId
 from orchestrator.model.run import PLAN_OVER, PlanPhase, PlanRun, TaskState, Undo

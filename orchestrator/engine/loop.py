@@ -434,8 +434,6 @@ class Loop:
                         case QuietSeen():
                             if run.kind is not RunKind.CHECK:
                                 await self._deliver(AttemptQuiet(attempt_id=attempt, quiet=seen.quiet), None)
-                        case BeatSeen():
-                            pass
                         case ExitSeen():
                             await self._deliver(RunEnded(run_id=run.id, exit=seen.exit, tail=seen.tail), None)
                             return

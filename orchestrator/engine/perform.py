@@ -10,6 +10,7 @@ import structlog
 
 from orchestrator.core.briefing import commit_message, trailers
 from orchestrator.core.gate import candidate_message
+from orchestrator.core.lease import token_of
 from orchestrator.core.steps import AGENT, candidate_steps
 from orchestrator.engine.specs import Specs
 from orchestrator.engine.trouble import is_exhausted, is_fault, is_full
@@ -81,7 +82,7 @@ from orchestrator.ports import (
 log = structlog.get_logger(__name__)
 
 #: what fails for a full disk is tried again, however long it takes
-NEEDS_ROOM = MakeWorkspace | StartRun | CollectWork | BuildCandidate | LandCandidate
+NEEDS_ROOM = MakeWorkspace | StartRun | CollectWork | BuildCandidate | LandCandidate | MirrorBranch
 EXHAUSTED_PAUSE_S = 30.0  #: before the machine is asked for another process again
 LOOK_S = 1.0  #: how often somebody who waits looks whether that is still wanted
 ROOM_PAUSE_S = 2.0  #: before a full disk is tried again
@@ -226,6 +227,9 @@ class Performer:
             case BuildCandidate():
                 return await self._build_candidate(effect)
             case LandCandidate():
+                if (newer := self._newer_claim(effect)) is not None:
+                    detail = f"it is of the claim with token {effect.token}, and token {newer} holds its task"
+                    return LandingRefused(candidate_id=effect.candidate_id, detail=detail)
                 moved = await self._repository.land(effect.plan_id, effect.new, effect.old)
                 if moved is None:
                     return CandidateLanded(candidate_id=effect.candidate_id, commit=effect.new)
@@ -255,6 +259,15 @@ class Performer:
 
     def _plan(self, plan_id: PlanId) -> PlanRun:
         return self._state().plans[plan_id]
+
+    def _newer_claim(self, effect: LandCandidate) -> int | None:
+        """The token of a claim that has replaced the one whose work is to land; None when none has."""
+        plan = self._plan(effect.plan_id)
+        at_gate = plan.candidate
+        if effect.token is None or at_gate is None or at_gate.id != effect.candidate_id or at_gate.task_id is None:
+            return None
+        token = token_of(plan, plan.tasks[at_gate.task_id])
+        return token if token != effect.token else None
 
     def _run_dir(self, run: str) -> str:
         return str(self._place.run_dir(run))

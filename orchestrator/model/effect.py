@@ -177,6 +177,7 @@ class LandCandidate:
     candidate_id: CandidateId
     old: Commit
     new: Commit
+    token: int | None = None  #: of the attempt whose work it is; None: a sync or an undo
 
     @property
     def key(self) -> str:

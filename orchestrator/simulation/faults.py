@@ -44,6 +44,7 @@ class Faults:
     doubled: float = 0.0  #: probability that a report is told twice, or again after later ones
     unreadable: float = 0.0  #: probability per signal that the run folder cannot be read
     full_disks: float = 0.0  #: in a day, for some minutes
+    shortages: float = 0.0  #: in a day: the machine is short of something for some minutes
 
     def names(self) -> tuple[str, ...]:
         """The faults that are turned on."""
@@ -73,6 +74,7 @@ HIGHEST = Faults(
     doubled=0.1,
     unreadable=0.02,
     full_disks=2.0,
+    shortages=12,
 )
 
 

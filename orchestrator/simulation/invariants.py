@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from orchestrator.core.guards import gate_hold, general_hold
 from orchestrator.core.overlap import witness
 from orchestrator.core.schedule import busy_agents, missing_dependencies, next_start, waits_for
 from orchestrator.core.steps import checks_of
@@ -175,6 +176,10 @@ def failures_are_capped(step: Step) -> Found:
         return
     if task.failures > task.task.retry.retries + 1:
         yield f"{task_id} failed {task.failures} times with {task.task.retry.retries} retries"
+    if task.starts > max(step.after.guards.attempts, step.before.guards.attempts):
+        yield f"{task_id} was started {task.starts} times without a person"
+    if isinstance(step.event, AttemptStarted) and (held := general_hold(step.before)) is not None:
+        yield f"{step.event.attempt_id} is started while the machine is short: {held.reason}"
 
 
 def time_never_runs_back(step: Step) -> Found:
@@ -259,7 +264,7 @@ def _why_it_moves(moment: Moment, plan: PlanRun, task: TaskRun) -> str | None:
             return "the gate" if doing or any(run.owner == at_gate.id for run in plan.runs.values()) else None
         case TaskState.QUEUED:
             free = plan.candidate is None and not plan.publishing and plan.phase is PlanPhase.RUNNING
-            return None if free and state.drain is not Drain.NOW else "the queue"
+            return None if free and state.drain is not Drain.NOW and gate_hold(state) is None else "the queue"
         case TaskState.PENDING:
             if plan.phase is not PlanPhase.RUNNING:
                 return "the plan"

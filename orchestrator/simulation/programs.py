@@ -35,14 +35,18 @@ class ModelAdapter:
         return None
 
 
+#: A value that every program is given, and that must not be in anything that is kept.
+SECRET = "a-secret-of-somebody"
+
+
 class ModelSurroundings:
-    """The Surroundings port: an environment with nothing in it."""
+    """The Surroundings port: an environment with nothing in it but a secret."""
 
     def environment(self, names: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
-        return dict(values)
+        return {**values, "TOKEN": SECRET}
 
     def secrets(self, names: Sequence[str]) -> tuple[str, ...]:
-        return ()
+        return (SECRET,)
 
     def identity(self) -> dict[str, str]:
         return {}

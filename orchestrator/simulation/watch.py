@@ -17,7 +17,7 @@ from orchestrator.ports import Batch
 from orchestrator.simulation.executor import ModelExecutor
 from orchestrator.simulation.faults import Weather
 from orchestrator.simulation.invariants import AFTER_EVENT, AFTER_TRANSACTION, Moment, Step
-from orchestrator.simulation.programs import Programs
+from orchestrator.simulation.programs import SECRET, Programs
 from orchestrator.simulation.repository import ModelRepository
 from orchestrator.simulation.virtual import EPOCH
 
@@ -63,7 +63,10 @@ class Watch:
             self.events += 1
             name = wire_name(type(event))
             self.kinds[name] = self.kinds.get(name, 0) + 1
-            self._hash.update(f"{batch.at.isoformat()} {event!r}\n".encode())
+            text = f"{batch.at.isoformat()} {event!r}\n"
+            self._hash.update(text.encode())
+            if SECRET in text:
+                self._blame("I18", f"{name} holds a secret")
             before, self.state = self.state, apply(self.state, event, batch.at)
             if isinstance(event, LeaseGranted):
                 self._tokens[event.plan_id, event.task_id] = event.token
@@ -80,6 +83,8 @@ class Watch:
         for effect in batch.effects:
             if effect.key not in self._known:
                 self._known.add(effect.key)
+                if SECRET in repr(effect):
+                    self._blame("I18", f"{effect.key} holds a secret")
                 self.to_do[effect.key] = effect
                 self._owners[_owner(effect.key)] += 1
         for key in batch.done:

@@ -25,7 +25,8 @@ from orchestrator.engine.perform import Performer
 from orchestrator.engine.projections import changed_rows
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.event import Event
-from orchestrator.model.fact import DaemonStarted, Fact
+from orchestrator.model.fact import DaemonStarted, Fact, PressureSeen
+from orchestrator.model.guard import HoldReason
 from orchestrator.model.ids import AttemptId, PlanId
 from orchestrator.model.place import Place
 from orchestrator.model.run import PLAN_OVER, State
@@ -34,7 +35,7 @@ from orchestrator.simulation.faults import Faults, Weather, faults_for
 from orchestrator.simulation.invariants import meeting
 from orchestrator.simulation.person import People, moods_for
 from orchestrator.simulation.plans import FIRST_FILES
-from orchestrator.simulation.programs import ModelAdapter, ModelSurroundings, Programs, manners_for
+from orchestrator.simulation.programs import SECRET, ModelAdapter, ModelSurroundings, Programs, manners_for
 from orchestrator.simulation.repository import ModelRepository
 from orchestrator.simulation.virtual import DaemonClock, Dice, VirtualClock, run_virtually
 from orchestrator.simulation.watch import Watch, WatchedStore
@@ -43,6 +44,8 @@ HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 PATIENCE_S = DAY_S  #: after the faults stop, until everything is over
 KEEP_EVENTS = 200  #: more often than in earnest, so that starts from a kept state are seen
+LOOK_S = 30.0  #: between two looks at what the machine has left
+WATCHED = (HoldReason.DISK, HoldReason.DESCRIPTORS)
 MOST = 20  #: violations that are kept of one seed
 ROOT = Path("/model")
 PLACE = Place(
@@ -115,6 +118,7 @@ class World:
         self._scope: anyio.CancelScope | None = None
         self._asking: list[anyio.CancelScope] = []
         self._calm = False
+        self._short: set[HoldReason] = set()  #: of what the machine has too little
 
     # ---- what the models call ----
 
@@ -225,6 +229,7 @@ class World:
                     tasks.start_soon(loop.run, performer, to_do, began)
                     tasks.start_soon(self._judge, loop, scope)
                     tasks.start_soon(self._care, loop)
+                    tasks.start_soon(self._look_at_machine, loop)
             except (OrchestratorError, OSError):
                 pass  # it does not come up; whoever needs it starts it again
             except Exception as error:
@@ -254,6 +259,16 @@ class World:
                 await loop.compare_rows()
             await anyio.sleep(HOUR_S)
 
+    async def _look_at_machine(self, loop: Loop) -> None:
+        """As the production watchers: tell of every shortage, and of its end."""
+        await loop.begun.wait()
+        while True:
+            for reason in WATCHED:
+                if (reason in self._short) is not (reason in loop.state.holds):
+                    detail = "too little is left" if reason in self._short else None
+                    await loop.deliver(PressureSeen(reason=reason, detail=detail))
+            await anyio.sleep(LOOK_S)
+
     # ---- nature ----
 
     async def _now_and_then(self, rate: float, each_s: float, act: Callable[[], None]) -> None:
@@ -275,6 +290,7 @@ class World:
             (faults.target_moves, HOUR_S, self._move_target),
             (faults.strangers_move, DAY_S, self._move_branch),
             (faults.full_disks, DAY_S, self._fill_disk),
+            (faults.shortages, DAY_S, self._run_short),
         ):
             self._tasks.start_soon(self._now_and_then, rate, each_s, act)
 
@@ -321,6 +337,16 @@ class World:
 
         self._tasks.start_soon(make_room)
 
+    def _run_short(self) -> None:
+        reason = self._dice.one_of(WATCHED)
+        self._short.add(reason)
+
+        async def recover() -> None:
+            await anyio.sleep(self._dice.about(600))
+            self._short.discard(reason)
+
+        self._tasks.start_soon(recover)
+
     # ---- the whole ----
 
     async def live(self, hours: float) -> None:
@@ -330,6 +356,7 @@ class World:
         self.nature()
         await anyio.sleep(hours * HOUR_S)
         self._calm = True
+        self._short.clear()
         self._weather.calm()
         self.programs.calm()
         self.people.ending = True
@@ -374,6 +401,8 @@ class World:
             return
         if not same:
             self.blame("I9", "the events do not give the state that was recorded")
+        if SECRET in str(self.ledger.tables):
+            self.blame("I18", "a row holds a secret")
         for table in ("plan", "task", "item"):
             expected = {
                 row.key: json.loads(json.dumps(row.data)) for row in changed_rows(State(), state) if row.table == table

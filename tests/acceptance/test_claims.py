@@ -49,20 +49,24 @@ def test_a_task_is_claimed_worked_on_and_handed_in_by_hand(person: Person) -> No
 
     listed = person.type("claim", "list", "--json").data["leases"]
     assert [(one["task"], one["holder"], one["by_hand"]) for one in listed] == [("a", "alice", True)]
-    assert person.type("claim", "heartbeat", "a").code == 0
+    assert person.type("claim", "heartbeat", "a", cwd=tree).code == 0
     assert person.type("claim", "renew", "a", "--token", "99").code == 6
+    other = person.type("claim", "release", "a")
+    assert (other.code, "held by alice" in other.err) == (6, True), "nobody speaks for another holder by accident"
 
     person.kill_daemon()  # a holder needs no daemon to work
     (tree / "a.txt").write_text("by hand\n")
     assert person.type("start", "--detach").code == 0
-    done = person.type("claim", "finish", "a", "--summary", "wrote a")
+    done = person.type("claim", "finish", "a", "--summary", "wrote a", cwd=tree)
     assert done.code == 0, done.err
     person.wait(lambda: person.task("a")["state"] == "landed")
     assert "Orchestrator-Agent: alice" in person.git("log", "-1", "--format=%B", "orchestrator/work")
 
     claimed = person.type("claim", "acquire", "--as", "alice", "--json")
     assert claimed.data["task"] == "b", "the next one that may start"
-    released = person.type("claim", "release", "b", "--reason", "lunch")
+    assert claimed.data["token"] == claimed.data["lease"]["token"]
+    assert Path(claimed.data["path"]).name == "b-1"
+    released = person.type("claim", "release", "b", "--reason", "lunch", "--token", str(claimed.data["token"]))
     assert released.code == 0, released.err
     person.wait(lambda: person.type("claim", "list", "--json").data["leases"] == [])
     late = person.type("claim", "finish", "b", "--token", str(claimed.data["token"]))
@@ -152,14 +156,18 @@ tasks:
     (tree / "a.txt").write_text("a\n")
     endless = person.type("claim", "acquire", "b", "--as", "bob", "--ttl", "0", "--reason", "too")
     assert (endless.code, "1 of 1 in this repository" in endless.err) == (6, True)
-    assert person.type("claim", "acquire", "b", "--as", "bob").code == 0
+    bob = person.type("claim", "acquire", "b", "--as", "bob")
+    assert (bob.code, Path(bob.out.strip()).name) == (0, "b-1"), "his own tree, and not that of an earlier claim"
     person.wait(lambda: any("on a train" in item["context"] for item in person.inbox()), what="the review")
     time.sleep(2)
-    doubtful = person.type("claim", "finish", "a")
+    doubtful = person.type("claim", "finish", "a", cwd=tree)
     assert (doubtful.code, "nothing was heard of it for more than 2s" in doubtful.err) == (6, True)
 
     def renewed_and_finished() -> bool:  # on a slow machine it may be in doubt again between the two
-        return person.type("claim", "renew", "a").code == 0 and person.type("claim", "finish", "a").code == 0
+        return (
+            person.type("claim", "renew", "a", cwd=tree).code == 0
+            and person.type("claim", "finish", "a", cwd=tree).code == 0
+        )
 
     person.wait(renewed_and_finished, what="the hand-in")
     person.kill_daemon()

@@ -282,7 +282,8 @@ def test_after_a_clock_that_was_ahead_and_a_lock_of_the_dead_a_plan_still_runs(s
     again = scene.person.type(*typed)
     assert again.code == 0, again.err
     times = [event["at"] for event in scene.type("events", "--json").data["events"]]
-    assert times[before] < times[before - 1], "the clock went back, and the ledger says so"
+    assert len(times) > before
+    assert times == sorted(times), "the clock went back, and the ledger never does"
     assert scene.type("status").code == scene.type("report").code == 0
     assert scene.git("show", "main:one.txt") == "hello\nhello"
 

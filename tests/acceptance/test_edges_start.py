@@ -95,7 +95,7 @@ STARTS = [
         typed=START,
         code=6,
         message="is not a ledger",
-        fix="move",
+        fix="orchestrator recover",
     ),
     Edge(
         name="newer ledger",

@@ -180,11 +180,21 @@ def ledger_of_another_program(scene: Scene) -> None:
 LEDGERS = [
     Edge(name="no bytes", spoil=ledger(b""), typed=("status",), code=7, message="nothing has run", fix="start"),
     Edge(
-        name="garbage", spoil=ledger(b"garbage" * 999), typed=("status",), code=6, message="is not a ledger", fix="move"
+        name="garbage",
+        spoil=ledger(b"garbage" * 999),
+        typed=("status",),
+        code=6,
+        message="is not a ledger",
+        fix="recover",
     ),
     Edge(name="newer", spoil=newer_ledger, typed=("status",), code=6, message="newer version", fix="use that version"),
     Edge(
-        name="another's", spoil=ledger_of_another_program, typed=("logs",), code=6, message="not a ledger", fix="move"
+        name="another's",
+        spoil=ledger_of_another_program,
+        typed=("logs",),
+        code=6,
+        message="not a ledger",
+        fix="recover",
     ),
     Edge(
         name="a folder",

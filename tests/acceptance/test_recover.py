@@ -280,3 +280,36 @@ def killed_at(person: Person, step: int) -> bool:
     )
     assert result.returncode in {0, -signal.SIGKILL}, result.stderr
     return result.returncode != 0
+
+
+def test_an_older_ledger_is_found_out_by_the_attempts_that_it_does_not_know(person: Person) -> None:
+    """As when the write-ahead log is lost within the minute before the journal is written: only the disk knows."""
+    events, state = person.events(), state_of(person)
+    granted = next(e for e in events if e["type"] == "lease_granted" and e["task"] == "second")
+    shutil.rmtree(state / "backups")
+    shutil.rmtree(state / "journal")
+    cut_off(ledger_of(person), before=granted["at"])
+    refused = person.type("start", "--detach")
+    assert (refused.code != 0, "attempt work/second-1 was begun under token" in refused.err) == (True, True)
+    done = person.type("recover", "--yes", "--json")
+    assert (done.code, done.data["recovered"]) == (0, True)
+    assert "is whole" in person.type("recover").out
+    assert person.type("start", "--detach").code == 0
+    person.wait(lambda: person.task("mine")["state"] == "escalated", what="the person's task")
+    tokens = [e["token"] for e in person.events() if e["type"] == "lease_granted" and e["task"] != "first"]
+    assert all(token > granted["token"] for token in tokens)
+
+
+def cut_off(ledger: Path, *, before: str) -> None:
+    """Take the end of a ledger away; what is left is whole in itself."""
+    import sqlite3
+    from contextlib import closing
+    from datetime import datetime
+
+    from orchestrator.backends.ledger import microseconds
+
+    at = microseconds(datetime.fromisoformat(before))
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER event_remains")
+        connection.execute("DELETE FROM event WHERE at >= ?", (at,))
+        connection.execute("UPDATE tip SET token = (SELECT max(token) FROM event WHERE type = 'lease_granted')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,10 @@ def test_nothing_new_is_not_copied_again(tmp_path: Path) -> None:
 
 
 def test_no_backup_is_made_where_the_disk_would_run_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.backends import folderprobes
+    from orchestrator.backends import backupfolder
 
-    monkeypatch.setattr(folderprobes, "LEAST_FREE", 2**62)
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(backupfolder.shutil, "disk_usage", lambda _: full)
     with pytest.raises(OrchestratorError, match="no backup of the ledger was made") as raised:
         lived(tmp_path, 1)
     assert "have to stay free" in raised.value.why

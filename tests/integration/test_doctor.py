@@ -104,7 +104,7 @@ def test_a_healthy_repository_is_all_right_and_nothing_is_changed(repo: Path) ->
     found = examined(repo)
     assert graded(found, Grade.OK) == set(found), [p for p in found.values() if p.grade is not Grade.OK]
     assert before == (everything_in(repo), sorted((repo / ".git").iterdir()), sorted(repo.parent.iterdir()))
-    assert len(found) == 27
+    assert len(found) == 28
 
 
 def test_it_works_with_a_ledger_from_a_folder_below_and_from_a_linked_worktree(repo: Path) -> None:
@@ -401,7 +401,13 @@ def folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [garbage, torn, cut, folder], ids=lambda damage: damage.__name__)
+def altered(path: Path) -> None:
+    content = path.read_bytes()
+    assert b"xxxx" in content
+    path.write_bytes(content.replace(b"xxxx", b"xxyx", 1))
+
+
+@pytest.mark.parametrize("damage", [garbage, torn, cut, folder, altered], ids=lambda damage: damage.__name__)
 def test_a_damaged_ledger(repo: Path, damage: object) -> None:
     damage(ledger(repo))  # type: ignore[operator]
     found = examined(repo)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 from tests.prove.frame import Defect, Edit, Level, run
+from tests.prove.lease_defects import LEASE_DEFECTS, MODEL_DEFECTS
 
 UNIT, INTEGRATION, CONTRACT, PROVE = "tests/unit/", "tests/integration/", "tests/contract/", "tests/prove/"
 LIFECYCLE, PROMISES = f"{UNIT}test_lifecycle.py::test_", f"{UNIT}test_promises.py"
@@ -602,7 +603,7 @@ _SUPERVISION = (
         "takes an attempt's work while its processes still write",
         "local",
         "await to_thread.run_sync(end_survivors, run_dir)",
-        "pass",
+        "()",
         f"{INTEGRATION}test_local_executor.py::test_what_a_killed_supervisor_leaves_alive_is_ended_before_the_run_is_"
         "called_lost",
     ),
@@ -634,6 +635,8 @@ DEFECTS: tuple[Defect, ...] = (
     *_REPOSITORY,
     *_PUBLISH,
     *_SUPERVISION,
+    *LEASE_DEFECTS,
+    *MODEL_DEFECTS,
 )
 
 

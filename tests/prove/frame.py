@@ -35,6 +35,7 @@ class Level(StrEnum):
     PUBLISH = "publish"
     POWER = "power"
     LEASES = "leases"
+    MACHINE = "state machine"
     SIMULATION = "simulation"
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from orchestrator.backends.ledger_chain import events_after
 from orchestrator.backends.sqlite import SqliteReader, SqliteStore
 from orchestrator.engine.projections import changed_rows
 from orchestrator.model.effect import Effect
@@ -33,12 +37,36 @@ class LedgerInThread:
     def record(self, batch: Batch) -> int:
         return self._store._record(batch)
 
-    def reopened(self) -> tuple[list[tuple[int, datetime, Event]], list[Effect]]:
+    def reopened(self, after_seq: int = 0) -> tuple[list[tuple[int, datetime, Event]], list[Effect]]:
         """The file as a new process finds it: without a goodbye of the last one."""
-        connection = self._store._connection
-        connection.close()
+        self._store._connection.close()
         self._store = self._open()
-        return anyio.run(self._store.events), self._store._to_do()
+        return list(events_after(self._store._connection, self.path, after_seq)), self._store._to_do()
+
+    def highest_token(self) -> int:
+        """What a daemon is told at its start."""
+        return self._store._highest_token()
+
+    def keep_state(self, state: State) -> None:
+        """As a daemon does every so often, and when it ends."""
+        anyio.run(self._store.keep_snapshot, state)
+
+    def copied(self) -> Path:
+        """A backup, made as the product makes them."""
+        copy = self.path.with_name("copy.sqlite")
+        copy.unlink(missing_ok=True)
+        with closing(sqlite3.connect(copy)) as into:
+            self._store._connection.backup(into)
+        return copy
+
+    def put_back(self, copy: Path) -> None:
+        """A person copies a backup over the ledger while no daemon runs."""
+        self._store._connection.close()
+        for name in (f"{self.path}-wal", f"{self.path}-shm"):
+            Path(name).unlink(missing_ok=True)
+        self.path.unlink()
+        shutil.copyfile(copy, self.path)
+        self._store = self._open()
 
     def rows(self) -> dict[str, dict[str, Any]]:
         reader = SqliteReader(self.path)

@@ -7,17 +7,20 @@ ledger. After each step the invariants of the lease protocol are looked at, by t
 
 from __future__ import annotations
 
+import copy
 import shutil
 import tempfile
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from orchestrator.core.guards import gate_hold, general_hold
 from orchestrator.core.lifecycle import decide
+from orchestrator.core.recoverysteps import first_events
 from orchestrator.core.schedule import is_dead_end
 from orchestrator.core.state import rebuild
 from orchestrator.engine.projections import changed_rows
@@ -45,16 +48,20 @@ from orchestrator.model.effect import (
 )
 from orchestrator.model.errors import OrchestratorError
 from orchestrator.model.event import (
+    Answered,
     AttemptStarted,
     CandidateDropped,
+    CandidateRequested,
     Event,
     GatePassed,
     HandedOff,
     Landed,
     LeaseEnded,
     LeaseGranted,
+    LedgerRecovered,
     Published,
     Synced,
+    TaskReopened,
     Undone,
 )
 from orchestrator.model.fact import (
@@ -75,12 +82,14 @@ from orchestrator.model.fact import (
     EffectFailed,
     EvictAsked,
     Fact,
+    FaultSeen,
     FinishAsked,
     GiveBackAsked,
     HandInAsked,
     LandingRefused,
     PauseAsked,
     PlanSubmitted,
+    PressureSeen,
     PublishAsked,
     PublishDone,
     PublishRefused,
@@ -103,10 +112,11 @@ from orchestrator.model.fact import (
     WorkspaceFailed,
     WorkspaceReady,
 )
+from orchestrator.model.guard import FOLLOWS_WITHIN, Guards, HoldReason
 from orchestrator.model.ids import AttemptId, Commit, ItemId, RunId, TaskId, run_id
 from orchestrator.model.lease import LeaseState
 from orchestrator.model.plan import HAND, PublishMode
-from orchestrator.model.run import OVER, PLAN_OVER, Drain, PlanPhase, PlanRun, State, TaskState
+from orchestrator.model.run import OVER, PLAN_OVER, Drain, PlanPhase, PlanRun, Reached, State, TaskState
 from orchestrator.ports import Batch
 from tests.fakes.world import NOW, a_plan, a_task
 from tests.prove.ledger import LedgerInThread
@@ -144,6 +154,11 @@ PLAN = a_plan(
     parallel=3,
     publish=PublishMode.END,
 )
+GUARDS = Guards(attempts=5, spawn_rate=2, spawn_burst=2)  #: low, so that they are met
+SHORT_OF = (HoldReason.DISK, HoldReason.DESCRIPTORS, HoldReason.PROCESSES)
+EDGES = (timedelta(microseconds=-1), timedelta(), timedelta(microseconds=1))
+#: of the machine, what a backup of everything holds; tokens that were seen and numbers of commits are not in it
+IN_BACKUPS = ("todo", "wakes", "known", "tip", "target", "tested", "standing", "line", "offered", "starts")
 RIVALS = ((TaskId("a"), TaskId("b")), (TaskId("d"), TaskId("e")))
 
 
@@ -180,6 +195,11 @@ class Machine(RuleBasedStateMachine):
         self.line: list[Commit] = []
         self.first_of: dict[Commit, Commit] = {}
         self.offered: set[tuple[TaskId, int]] = set()  #: hand-offs, as task and token
+        self.starts: dict[TaskId, int] = {}  #: since a person had their say about it
+        self.hasty: list[datetime] = []  #: starts that followed a failure
+        self.folded = State()  #: what the file was seen to lead to, when it was last opened
+        self.boots = 0
+        self.backup: tuple[Path, State, dict[str, Any]] | None = None
 
     def teardown(self) -> None:
         try:
@@ -206,6 +226,7 @@ class Machine(RuleBasedStateMachine):
         self.state = state
         for event in decision.events:
             self.watch(event)
+        self.look_at_holds(before, decision.events)
         asked = [effect.key for effect in decision.effects]
         hold("I8", len(asked) == len(set(asked)), "one decision asks for one thing twice", asked)
         for effect in decision.effects:
@@ -252,6 +273,12 @@ class Machine(RuleBasedStateMachine):
                 self.granted.append(event.token)
             case AttemptStarted():
                 self.look_at_claim(event.task_id)
+                self.count_start(event)
+            case TaskReopened():
+                self.starts.pop(event.task_id, None)
+            case Answered():
+                about = self.state.items[event.item_id].task_id
+                self.starts.pop(about or TaskId(""), None)
             case HandedOff():
                 newest = max(self.granted)
                 tokens = [a.token for a in self.plan.attempts.values() if a.task_id == event.task_id]
@@ -301,6 +328,27 @@ class Machine(RuleBasedStateMachine):
             mine = [lease for lease in endless if lease.holder == holder]
             hold("I4", len(mine) <= terms.indefinite_per_agent, holder)
 
+    def count_start(self, event: AttemptStarted) -> None:
+        """I15."""
+        if event.held:
+            return
+        self.starts[event.task_id] = self.starts.get(event.task_id, 0) + 1
+        hold("I15", self.starts[event.task_id] <= GUARDS.attempts, event.task_id, "is started", self.starts)
+        failed_at = self.plan.tasks[event.task_id].failed_at
+        if failed_at is not None and self.now - failed_at < FOLLOWS_WITHIN:
+            self.hasty = [at for at in self.hasty if self.now - at < timedelta(minutes=1)] + [self.now]
+            most = GUARDS.spawn_burst + GUARDS.spawn_rate
+            hold("I15", len(self.hasty) <= most, len(self.hasty), "starts after failures within a minute")
+
+    def look_at_holds(self, before: State, events: tuple[Event, ...]) -> None:
+        """While something holds new work back, none begins."""
+        if general_hold(before) is not None and general_hold(self.state) is not None:
+            hold("I15", not any(isinstance(e, AttemptStarted) for e in events), "started while", self.state.holds)
+        if gate_hold(before) is not None and gate_hold(self.state) is not None:
+            # a target that moved under a candidate that was begun before is taken in all the same
+            next_one = any(isinstance(e, CandidateRequested) and e.task_id is not None for e in events)
+            hold("I15", not next_one, "built while", self.state.holds)
+
     # ---- what is looked at after every step ----
 
     @invariant()
@@ -348,9 +396,10 @@ class Machine(RuleBasedStateMachine):
                 hold("I14", due, task_id, "backs off without a wake-up")
             elif task.state is TaskState.PENDING:
                 waits = task.task.is_for_hand or task.task.depends_on or plan.rivals.get(task_id)
-                hold("I14", bool(waits) or is_dead_end(plan, task_id) is not None or bool(asked), task_id, "waits")
+                held = bool(waits or state.holds)
+                hold("I14", held or is_dead_end(plan, task_id) is not None or bool(asked), task_id, "waits")
             else:
-                moves = plan.candidate is not None or plan.publishing or bool(state.open_items())
+                moves = plan.candidate is not None or plan.publishing or bool(state.open_items() or state.holds)
                 hold("I14", moves, task_id, task.state, "and nothing moves")
 
     # ---- the beginning ----
@@ -363,7 +412,16 @@ class Machine(RuleBasedStateMachine):
         )
 
     def daemon_starts(self, boot: str = "b") -> None:
-        self.give(DaemonStarted(pid=1, boot_id=boot, version="0", quiet=timedelta(minutes=10)))
+        self.give(
+            DaemonStarted(
+                pid=1,
+                boot_id=boot,
+                version="0",
+                quiet=timedelta(minutes=10),
+                guards=GUARDS,
+                tokens_from=self.ledger.highest_token(),
+            )
+        )
 
     # ---- the world answers what it was asked ----
 
@@ -522,7 +580,24 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from(SECONDS))
     def time_passes(self, seconds: int) -> None:
-        until = self.now + timedelta(seconds=seconds)
+        self.it_becomes(self.now + timedelta(seconds=seconds))
+
+    @precondition(lambda self: self.wakes)
+    @rule(which=st.integers(0, 7), edge=st.sampled_from(EDGES))
+    def it_is_almost_time(self, which: int, edge: timedelta) -> None:
+        """A moment before something is due, just then, and a moment after."""
+        self.it_becomes(max(self.now, sorted(wake.at for wake in self.wakes)[which % len(self.wakes)] + edge))
+
+    @rule(reason=st.sampled_from(SHORT_OF), short=st.booleans())
+    def the_machine_is_looked_at(self, reason: HoldReason, short: bool) -> None:
+        self.give(PressureSeen(reason=reason, detail="too little" if short else None))
+
+    @rule(which=st.integers(0, 2), task=st.sampled_from(TASKS))
+    def the_daemon_errs(self, which: int, task: str) -> None:
+        error = FaultSeen(where="here", error="KeyError", digest=f"d{which}", tail="...", owner=f"{PLAN.name}/{task}-1")
+        self.give(error if which else FaultSeen(where="here", error="KeyError", digest="d0", tail="..."))
+
+    def it_becomes(self, until: datetime) -> None:
         while due := sorted((wake for wake in self.wakes if wake.at <= until), key=lambda wake: wake.at):
             wake = due[0]
             self.wakes.remove(wake)
@@ -580,7 +655,7 @@ class Machine(RuleBasedStateMachine):
         items = self.state.open_items()
         item = items[which % len(items)]
         if item.by_hand is not None:
-            facts = [
+            facts: list[Fact] = [
                 HandInAsked(item_id=item.id, by="me"),
                 HandInAsked(item_id=item.id, by="me", accepted=True),
                 GiveBackAsked(item_id=item.id, by="me"),
@@ -597,14 +672,71 @@ class Machine(RuleBasedStateMachine):
         """Everything but the ledger and the world is forgotten."""
         for _ in range(1 + again):
             self.restart()
-        boot = self.state.boot_id
+        boot, dead = self.state.boot_id, list[RunId]()
         if reboot == 0:
-            boot = f"{boot}'"
+            self.boots += 1
+            boot = f"b{self.boots}"
             dead, self.runs = sorted(self.runs), set()
+        self.begin_again(boot, dead)
+
+    @rule()
+    def a_backup_is_made(self) -> None:
+        """Of the ledger by the backup API, and of the world."""
+        if PLAN.name in self.state.plans:
+            held = {name: copy.copy(getattr(self, name)) for name in IN_BACKUPS}
+            self.backup = (self.ledger.copied(), self.state, held)
+
+    @precondition(lambda self: self.backup)
+    @rule(recovers=st.booleans())
+    def the_backup_is_put_back(self, recovers: bool) -> None:
+        """With the world as it was then. Only that the ledger was newer is known: to `recover`, or by the kept state.
+
+        Nothing that was going on is: the machine was off meanwhile.
+        """
+        assert self.backup is not None
+        copied, then, held = self.backup
+        if not recovers:
+            self.ledger.keep_state(self.state)
+        self.ledger.put_back(copied)
+        for name, value in held.items():
+            setattr(self, name, copy.copy(value))
+        self.said.clear()
+        self.told.clear()
+        self.runs.clear()
+        self.hasty.clear()
+        self.state = then
+        self.folded = State()
+        if recovers:
+            self.ledger_is_recovered()
+        self.restart()
+        highest = self.ledger.highest_token() if not recovers else self.state.token
+        hold("I2", highest >= max(self.granted, default=0), highest, "is known, and", self.granted, "were given out")
+        self.boots += 1
+        self.begin_again(f"b{self.boots}", [run.id for run in self.plan.runs.values()])
+
+    def ledger_is_recovered(self) -> None:
+        """As `recover` does it, when the journal still tells how far the newer ledger came."""
+        numbers = {name: run.attempts for name, run in self.plan.tasks.items()}
+        reached = Reached(number=self.plan.number, candidates=self.plan.candidates, attempts=numbers)
+        recovered = LedgerRecovered(
+            source="a backup",
+            good_seq=self.state.seq,
+            lost=0,
+            masked=0,
+            token_floor=max(self.granted, default=0),
+            reached={PLAN.name: reached},
+            by="me",
+        )
+        events, state = first_events(self.state, recovered, [], masked=frozenset(), lost={}, now=self.now)
+        rows = tuple(changed_rows(self.state, state))
+        self.ledger.record(Batch(at=self.now, events=tuple(events), rows=rows, effects=(), done=()))
+        self.state = state
+
+    def begin_again(self, boot: str, dead: list[RunId]) -> None:
+        """A new daemon, on a machine where these runs are no more."""
         self.daemon_starts(boot)
-        if reboot == 0:
-            for run in dead:
-                self.give(RunEnded(run_id=run, exit=RunExit(why=ExitWhy.LOST)))
+        for gone in dead:
+            self.give(RunEnded(run_id=gone, exit=RunExit(why=ExitWhy.LOST)))
         # what was READY and not released never runs: its supervisor sees the end of the pipe
         for plan in self.state.plans.values():
             for run in list(plan.runs.values()):
@@ -616,8 +748,8 @@ class Machine(RuleBasedStateMachine):
 
     def restart(self) -> None:
         old = self.state
-        events, to_do = self.ledger.reopened()
-        self.state = rebuild(events)
+        events, to_do = self.ledger.reopened(self.folded.seq)
+        self.state = self.folded = rebuild(events, self.folded)
         hold("I9", self.state == old, "the ledger leads to another state")
         wanted = {effect.key for effect in [*self.todo, *self.wakes]}
         found = {effect.key for effect in to_do}
@@ -635,7 +767,16 @@ class Machine(RuleBasedStateMachine):
         hold("I9", rebuild(events) == self.state, "replay")
         times = [at for _, at, _ in events]
         hold("I16", times == sorted(times), "time runs back")
-        hold("I9", self.ledger.rows() == self.ledger.expected_rows(self.state), "rows beside the events")
+        rows, expected = self.ledger.rows(), self.ledger.expected_rows(self.state)
+        for table, wanted in expected.items():
+            wrong = {key for key in rows[table].keys() | wanted.keys() if rows[table].get(key) != wanted.get(key)}
+            hold("I9", not wrong, "rows beside the events", [(rows[table].get(k), wanted.get(k)) for k in wrong])
+
+    def rests_for_a_time(self) -> bool:
+        """Whether something will go on by itself, only later."""
+        backs_off = any(task.state is TaskState.BACKOFF for task in self.plan.tasks.values())
+        ends = any(h.until is not None for h in self.state.holds.values())
+        return backs_off or ends or self.is_held_for_a_time()
 
     def is_held_for_a_time(self) -> bool:
         """Whether somebody holds a task by hand who is not heard of, and whose time will be over."""
@@ -651,6 +792,8 @@ class Machine(RuleBasedStateMachine):
             return
         if self.state.drain is not Drain.NO:
             self.the_daemon_is_killed(False, 9)
+        for reason in SHORT_OF:
+            self.give(PressureSeen(reason=reason, detail=None))
         self.ask(ResumeAsked(by="me"))
         for _ in range(3000):
             if self.todo:
@@ -658,7 +801,7 @@ class Machine(RuleBasedStateMachine):
                 self.give(self.fact_for(effect, 0), effect.key)
             elif self.runs:
                 self.give(self.over(sorted(self.runs)[0], OK))
-            elif any(task.state is TaskState.BACKOFF for task in self.plan.tasks.values()) or self.is_held_for_a_time():
+            elif self.rests_for_a_time():
                 self.time_passes(901)
             else:
                 break

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends.backupfolder import good_backups, list_backups
+from orchestrator.backends.journal import Journal, read_journal
+from orchestrator.backends.ledgerrows import LedgerRows
 from orchestrator.backends.runfolder import exit_of
 from orchestrator.backends.sqlite import SqliteReader, SqliteStore, verify
 from orchestrator.core.state import rebuild
@@ -100,6 +103,9 @@ async def _wrong_with(git_dir: Path, ran: set[str]) -> Any:
         return
     for text in _wrong_runs(state_dir, stored, ran):
         yield text
+    if stored:
+        async for text in _wrong_copies(state_dir):
+            yield text
     for text in _wrong_objects(git_dir, ["--all"]):
         yield f"the user's repository: {text}"
     ours = state_dir / "repo.git"
@@ -136,6 +142,39 @@ async def _events(ledger: Path) -> list[Stored]:
         return reader.events()
     finally:
         reader.close()
+
+
+async def _wrong_copies(state_dir: Path) -> Any:
+    """The kept state, the journal and the backups say nothing that the ledger does not, and are whole."""
+    ledger = state_dir / "ledger.sqlite"
+    store = await SqliteStore.open(ledger)
+    try:
+        kept, events = await store.snapshot(), await store.events()
+    finally:
+        await store.close()
+    if kept is not None and kept != rebuild(events[: kept.seq]):
+        yield f"the state that was kept at event {kept.seq} is not what the ledger comes to"
+    rows = LedgerRows(ledger)
+    try:
+        hashes = {piece.seq: piece.hash for piece in rows.events(0, len(events))}
+    finally:
+        rows.close()
+    for piece in read_journal(state_dir / "journal").pieces:
+        if piece.seq not in hashes:
+            yield f"the journal has event {piece.seq}, and the ledger ends at {len(events)}"
+        elif piece.hash != hashes[piece.seq]:
+            yield f"the journal has another event {piece.seq} than the ledger"
+    journal = Journal(state_dir / "journal", ledger)
+    journal.export()
+    if (found := read_journal(state_dir / "journal")).trouble or found.last != len(events):
+        yield f"the journal cannot be written on: {found.trouble} it ends at {found.last} of {len(events)}"
+    folder = state_dir / "backups"
+    good = {backup.name for backup, _ in good_backups(folder)}
+    for backup in list_backups(folder):
+        if backup.name not in good:
+            yield f"backup {backup.name} is not whole"
+        elif backup.seq > len(events):
+            yield f"backup {backup.name} is ahead of the ledger, which ends at {len(events)}"
 
 
 def _wrong_runs(state_dir: Path, stored: list[Stored], ran: set[str]) -> Iterator[str]:

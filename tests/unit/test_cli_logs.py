@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -266,6 +267,16 @@ def test_the_last_lines_of_a_file(tmp_path: Path, content: str, number: int | No
     path = tmp_path / "output"
     path.write_text(content)
     assert last_lines(path, number) == (lines, len(content))
+
+
+def test_nothing_is_read_but_a_file_that_stands_there_itself(tmp_path: Path) -> None:
+    secret, pipe = tmp_path / "secret", tmp_path / "pipe"
+    secret.write_text("the secret\n")
+    (tmp_path / "link").symlink_to(secret)
+    os.mkfifo(pipe)  # opened as any other file, it would keep us until somebody writes
+    for path in (tmp_path / "link", pipe, tmp_path):
+        assert last_lines(path, None) == ([], 0)
+        assert Tail(path).new_lines() == []
 
 
 def test_the_last_line_is_the_last_that_says_anything(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.model.attempt import AttemptState, Ending, FailureKind, RunLife
+from orchestrator.model.effect import ReleaseRun
 from orchestrator.model.errors import OrchestratorError, RefusedError, UsageError
 from orchestrator.model.event import (
     AttemptEnded,
@@ -280,6 +281,31 @@ def test_a_holder_gives_back_before_it_claims_again() -> None:
     assert claim(world, task="two") == token + 1
     assert world.task("one").state is TaskState.PENDING
     assert world.of(AttemptEnded)[0].ending is Ending.RELEASED
+
+
+def test_whoever_is_refused_hears_how_long_the_holder_has_left() -> None:
+    world = by_hand()
+    claim(world)
+    world.later(3 * MINUTE)
+    with pytest.raises(RefusedError) as refused:
+        claim(world, "bob")
+    assert "for another 7m" in refused.value.why
+
+
+def test_what_would_not_die_under_a_claim_by_hand_is_killed_again_and_not_only_looked_for() -> None:
+    world = World(a_plan(a_task("one", agent=HAND), prepare=1)).settle()
+    world.deaf, world.undead = True, (41,)
+    world.hold = lambda effect: isinstance(effect, ReleaseRun)
+    claim(world)
+    world.give(EvictAsked(task_id=ONE, reason="wrong", by="me"))
+    world.settle()
+    world.later(2 * MINUTE)
+    [item] = world.inbox()
+    world.answer_item("retry", item=item.id).settle()
+    assert held(world).state is LeaseState.STUCK, "free while a process of it lives"
+    world.undead = ()
+    world.answer_item("retry").settle()
+    assert held_by_nobody(world)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from orchestrator.engine.projections import changed_rows
 from orchestrator.model.fact import CancelAsked, Fact, PauseAsked, ResumeAsked, RetryAsked
 from orchestrator.model.ids import TaskId
-from orchestrator.model.plan import Plan
+from orchestrator.model.plan import HAND, Plan
 from orchestrator.model.run import State, TaskState
 from tests.fakes.world import CRASH, TIMEOUT, Script, World, a_plan, a_task
 
@@ -82,3 +82,10 @@ def test_a_task_that_is_cancelled_changes_the_rows_of_what_waits_for_it() -> Non
     world = Watched(a_busy_plan())
     world.give(CancelAsked(task_id=TaskId("t2"), by="me", reason="not wanted"))
     world.run()
+
+
+def test_what_waits_for_the_branch_is_told_when_it_is_there() -> None:
+    """Also when nothing starts then: of all that is left somebody has to claim it."""
+    world = Watched(a_plan(a_task("d", agent=HAND)))
+    world.run()
+    assert ("task", "p/d") in world.rows

@@ -179,4 +179,12 @@ def test_whatever_happens_the_promises_hold(plan: Plan, data: st.DataObject) -> 
     assert tokens == sorted(set(tokens))
     assert {e.token for e in world.of(LeaseEnded)} <= set(tokens)
     # the ledger alone leads to the same state
-    assert rebuild(zip(range(1, 10**6), world.times, world.events, strict=False)) == world.state
+    events = list(zip(range(1, 10**6), world.times, world.events, strict=False))
+    assert rebuild(events) == world.state
+    # folding on changes nothing of the state that it began with, and comes to one that is as any other
+    at = data.draw(st.integers(0, len(events)))
+    half = rebuild(events[:at])
+    assert rebuild(events[at:], half) == world.state
+    assert half == rebuild(events[:at])
+    assert {type(held) for plan in half.plans.values() for held in (plan.tasks, plan.attempts, plan.numbers)} <= {dict}
+    assert type(half.plans) is type(half.items) is dict
