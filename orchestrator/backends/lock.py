@@ -153,10 +153,13 @@ def _take(fd: int, path: Path) -> None:
         if _try(fd, path, fcntl.LOCK_EX):
             return
         if not _try(fd, path, fcntl.LOCK_SH):
-            raise _refusal(path)
+            holder = _holder(path)
+            if holder is None and time.monotonic() < deadline:
+                continue  # what a killed daemon was just starting had it for a moment
+            raise _refusal(path, holder)
         fcntl.flock(fd, fcntl.LOCK_UN)
         if time.monotonic() > deadline:
-            raise _refusal(path)
+            raise _refusal(path, _holder(path))
         time.sleep(0.001 * (1 + os.getpid() % 7))  # several who try at once fall out of step
 
 
@@ -174,8 +177,8 @@ def _try(fd: int, path: Path, kind: int) -> bool:
     return True
 
 
-def _refusal(path: Path) -> RefusedError:
-    info = _holder(path) or {"pid": 0}
+def _refusal(path: Path, holder: dict[str, Any] | None) -> RefusedError:
+    info = holder or {"pid": 0}
     pid = info["pid"]
     since = f", since {info['at']}" if info.get("at") else ""
     return RefusedError(

@@ -86,6 +86,15 @@ def bring_to_users(repositories: Repositories, *commits: Commit) -> None:
         sync_objects(users)  # a reference of theirs must never outlast what it leads to
 
 
+def unlock_shown(repositories: Repositories) -> None:
+    """Remove what a killed git left of its locks on the references of ours in the user's repository.
+
+    Nobody but the daemon of this repository, and only one at a time, writes there.
+    """
+    for lock in (repositories.place.common_dir / "refs" / "orchestrator").rglob("*.lock"):
+        lock.unlink(missing_ok=True)
+
+
 class Waiting:
     """References that the user's repository is still to be shown; in a file, so that a killed daemon forgets none."""
 

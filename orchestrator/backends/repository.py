@@ -116,6 +116,7 @@ class GitRepository:
             open_ours(self._repositories, takeover)
             spares.clear_stale(self._repositories)
             self._waiting.load(self._repositories.ours)
+            mirror.unlock_shown(self._repositories)
             return takeover
 
         self._takeover = await self._in_thread(opened)

@@ -145,6 +145,15 @@ def test_a_holder_that_has_not_said_who_it_is_still_holds(path: Path, content: b
         assert DaemonLock.holder(path) == {"pid": 0}
 
 
+def test_what_a_killed_daemon_was_just_starting_keeps_nobody_from_starting(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    inherited = os.open(path, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(inherited, fcntl.LOCK_EX)
+    threading.Timer(0.1, os.close, [inherited]).start()
+    with DaemonLock.acquire(path) as lock:
+        assert lock.is_held()
+
+
 def test_a_holder_that_cannot_be_named_is_respected(path: Path) -> None:
     path.parent.mkdir()
     with path.open("w+b") as held:

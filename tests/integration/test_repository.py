@@ -192,8 +192,12 @@ async def test_opening_twice_and_after_a_half_made_clone_gives_the_same_reposito
 async def test_a_lock_in_the_users_repository_is_left_alone(user: UsersRepository) -> None:
     lock = user.root / ".git/refs/heads/other.lock"
     lock.write_text("")
+    ours = user.root / ".git/refs/orchestrator/p/a-1.lock"
+    ours.parent.mkdir(parents=True)
+    ours.write_text("")
     await Desk.ready(user)
     assert lock.exists()
+    assert not ours.exists(), "what a killed git left on a reference of ours would keep work from being shown for ever"
 
 
 async def test_a_clone_that_borrows_its_objects_can_be_opened(user: UsersRepository, tmp_path: Path) -> None:

@@ -108,7 +108,10 @@ class Life:
         """`kill -9`, of the daemon alone or of git and whatever else it is waiting for as well."""
         if self.daemon is not None:
             with contextlib.suppress(ProcessLookupError):
-                (os.killpg if with_children else os.kill)(self.daemon, signal.SIGKILL)
+                if with_children:
+                    os.killpg(self.daemon, signal.SIGKILL)  # one that was just born has no group of its own yet
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.daemon, signal.SIGKILL)
             self.wait_for_end()
 
     def terminate(self) -> None:

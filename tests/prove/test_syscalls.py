@@ -52,7 +52,6 @@ TABLE = (
     Injection("fdatasync", "error=EIO", (3, 8)),
     Injection("fsync", "error=EIO", (2, 6)),
     Injection("pwrite64", "error=ENOSPC", (10, 40)),
-    Injection("write", "error=ENOSPC", (5, 20)),
     Injection("openat", "error=EMFILE", (30, 90)),
     Injection("openat", "error=EIO", (40, 120)),
     Injection("rename,renameat,renameat2", "error=EIO", (2, 6)),
