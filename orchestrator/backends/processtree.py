@@ -32,9 +32,11 @@ from orchestrator.model.errors import OrchestratorError
 
 PATIENCE_S = 5.0  #: for what has been killed to be gone
 SUSPENDING_S = 0.5  #: for a supervisor to stand still
+TIDYING_S = 0.02  #: for a supervisor to take note of those that ended
 LOOKS = 2  #: so often nothing may be found, and nothing have ended meanwhile, before we believe it
 BLIND_LOOKS = 6  #: the same when nobody keeps those that ended for us to see
 STRIKES = 50
+LITTER = 1000  #: ended processes that nobody has taken note of; the machine has not many thousands of numbers to give
 
 
 def end_run(run_dir: Path) -> tuple[int, ...]:
@@ -97,11 +99,19 @@ class _Tree:
             self._ended.update(pid for pid in descendants(self._supervisor) if not _lives(pid))
         return len(self._ended)
 
+    @property
+    def is_littered(self) -> bool:
+        """Whether the suspended supervisor has to be let take note of those that ended."""
+        return len(self._ended) > LITTER
+
+    def tidied(self) -> None:
+        self._ended.clear()
+
     def strike(self) -> None:
         """KILL what has come to the supervisor, quicker than it can start another and end."""
         for _ in range(STRIKES):
             found = [] if self._supervisor is None else list(descendants(self._supervisor))
-            if not (fresh := [pid for pid in found if pid not in self._ended]):
+            if not (fresh := [pid for pid in found if pid not in self._ended]) or self.is_littered:
                 return
             for pid in fresh:
                 there = stat_of(pid)
@@ -132,13 +142,21 @@ class _Tree:
             return not_seen(error)
 
 
-def _end(tree: _Tree) -> tuple[int, ...]:
-    """KILL until nothing is found any more. Returns: what would not die."""
+def _end(tree: _Tree, tidy: Callable[[], None] = lambda: None) -> tuple[int, ...]:
+    """KILL until nothing is found any more. Returns: what would not die.
+
+    Args:
+        tidy: has note taken of those that ended, so that their numbers are free again.
+    """
     until, pause, empty, ended = time.monotonic() + PATIENCE_S, 0.001, 0, 0
     while True:
         for path in tree.cgroups:
             kill_cgroup(str(path))
         tree.strike()
+        if tree.is_littered:
+            tidy()
+            tree.tidied()
+            empty = ended = 0
         left, before, ended = tree.members(), ended, tree.ended()
         empty = 0 if left or ended != before else empty + 1
         if empty == tree.looks:
@@ -181,11 +199,19 @@ def _end_below(supervisor: ProcessId, run_dir: Path) -> tuple[int, ...]:
             else:
                 signal_process(supervisor, number)
 
-    gone = False
-    try:
+    def suspend() -> None:
         tell(signal.SIGSTOP)  # it would start, take note of an end, or record something meanwhile
         _wait_for(lambda: (there := stat_of(supervisor.pid)) is None or there.state in "TZ", SUSPENDING_S)
-        left = _end(_Tree(run_dir, supervisor))
+
+    def tidy() -> None:
+        tell(signal.SIGCONT)
+        time.sleep(TIDYING_S)
+        suspend()
+
+    gone = False
+    try:
+        suspend()
+        left = _end(_Tree(run_dir, supervisor), tidy)
         if not left:
             tell(signal.SIGKILL)
             gone = _wait_for(lambda: not _lives(supervisor.pid), PATIENCE_S)
