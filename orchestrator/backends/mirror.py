@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -86,13 +88,25 @@ def bring_to_users(repositories: Repositories, *commits: Commit) -> None:
         sync_objects(users)  # a reference of theirs must never outlast what it leads to
 
 
+LOCK_PATIENCE_S = 1.0
+
+
 def unlock_shown(repositories: Repositories) -> None:
     """Remove what a killed git left of its locks on the references of ours in the user's repository.
 
-    Nobody but the daemon of this repository, and only one at a time, writes there.
+    Nobody but the daemon of this repository, and only one at a time, writes there. A person may commit on the branch of
+    a plan that they have checked out: there a lock has to stay for longer than any git holds one.
     """
-    for lock in (repositories.place.common_dir / "refs" / "orchestrator").rglob("*.lock"):
+    refs = repositories.place.common_dir / "refs"
+    for lock in (refs / "orchestrator").rglob("*.lock"):
         lock.unlink(missing_ok=True)
+    locks = {lock: lock.lstat().st_ino for lock in (refs / "heads" / "orchestrator").rglob("*.lock")}
+    if locks:
+        time.sleep(LOCK_PATIENCE_S)
+    for lock, was in locks.items():
+        with contextlib.suppress(FileNotFoundError):
+            if lock.lstat().st_ino == was:
+                lock.unlink()
 
 
 class Waiting:

@@ -97,7 +97,14 @@ def running_spans(events: list[Any]) -> dict[str, list[tuple[int, int]]]:
     return spans
 
 
-@pytest.mark.parametrize("shape", [small, this_project, large], ids=["small", "this-project", "5000-files"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param(small, id="small"),
+        pytest.param(this_project, id="this-project", marks=pytest.mark.prove),
+        pytest.param(large, id="5000-files", marks=pytest.mark.prove),
+    ],
+)
 def test_a_plan_with_everything_that_goes_wrong(person: Person, shape: Any) -> None:
     shape(person)
     person.write("Ordner mit Leerzeichen/grüße.txt", "äöü\n")

@@ -30,6 +30,7 @@ def person(tmp_path: Path) -> Iterator[Person]:
     person.wait(lambda: person.processes() == [], what="the end of the agents")
 
 
+@pytest.mark.prove  # a hold for want of files lasts half a minute
 def test_a_daemon_without_open_files_waits_and_neither_dies_nor_fails_anybodys_attempt(person: Person) -> None:
     tasks = "".join(f"  - {{id: t{n}, files: [t{n}.txt], prompt: x}}\n" for n in range(16))
     plan = person.plan(MANY + tasks, "many")

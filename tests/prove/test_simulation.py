@@ -18,6 +18,11 @@ from orchestrator.simulation.__main__ import told
 from orchestrator.simulation.faults import Faults
 from orchestrator.simulation.world import Outcome, simulate_seed
 
+#: a daemon that crashes closes nothing behind it
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 SCALE = float(os.environ.get("PROVE_SCALE", "1"))
 HOURS = 24.0
 SHORT_SEEDS = 50  #: with every `make test`: 1 200 virtual hours
