@@ -195,8 +195,12 @@ async def test_a_lock_in_the_users_repository_is_left_alone(user: UsersRepositor
     ours = user.root / ".git/refs/orchestrator/p/a-1.lock"
     ours.parent.mkdir(parents=True)
     ours.write_text("")
+    branch = user.root / ".git/refs/heads/orchestrator/p.lock"
+    branch.parent.mkdir(parents=True)
+    branch.write_text("")
     await Desk.ready(user)
     assert lock.exists()
+    assert not branch.exists()
     assert not ours.exists(), "what a killed git left on a reference of ours would keep work from being shown for ever"
 
 
