@@ -172,6 +172,7 @@ ELSEWHERE = {
     *("ledger.backup_every", "ledger.keep_hourly", "ledger.keep_daily", "ledger.journal_days"),
     *("leases.ttl", "leases.heartbeat", "leases.stale", "leases.review"),
     *("leases.indefinite", "leases.indefinite_per_agent"),
+    *("trash.keep", "network_disk"),
 }
 
 LANDED = ("work", "who", "first-user", "second-user")

@@ -140,7 +140,7 @@ def test_a_refusal_becomes_the_error_it_stands_for(
     ("answer", "said"),
     [
         pytest.param(PlainTextResponse("Internal Server Error", status_code=500), "answered 500", id="no refusal"),
-        pytest.param(JSONResponse({"detail": []}, status_code=422), "answered 422", id="not understood"),
+        pytest.param(JSONResponse({"detail": []}, status_code=422), "does not know this request", id="not understood"),
         pytest.param(JSONResponse({"what": 1}), "different versions", id="another answer"),
         pytest.param(PlainTextResponse("ok"), "different versions", id="no JSON"),
     ],
@@ -169,7 +169,7 @@ def test_a_daemon_of_another_contract_is_to_be_restarted_and_is_sent_nothing(
     with Client(a_place(its_folder)) as client, pytest.raises(RefusedError) as raised:
         client.submit(SUBMIT)
     assert "another version" in raised.value.message
-    assert "orchestrator stop --detach" in raised.value.fix
+    assert "orchestrator restart" in raised.value.fix
     assert [path for path, _ in daemon.requests] == ["/v1/hello"]
 
 

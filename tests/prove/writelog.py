@@ -406,7 +406,9 @@ class _Parser:
         path = self._paths(process, name, args)[0] if name == "truncate" else self._annotated(args)
         node = self._node_of(path)
         if node is not None and node in self._contents:
-            numbers = [int(word) for word in args.split(", ")[1:] if word.isdigit()]
+            numbers = [int(word) for word in re.findall(r"\d+", re.split(r'[>"]', args)[-1])]
+            if not numbers:
+                return  # it did not say how long the file is to be: it was cut off by the kill of its thread
             self._shorten(node, sum(numbers[-2:]) if name == "fallocate" else numbers[-1])
 
     def _shorten(self, node: int, size: int) -> None:
