@@ -12,6 +12,9 @@ from orchestrator.model.errors import NoDaemonError, RefusedError
 if TYPE_CHECKING:
     from orchestrator.wire import Accepted, SubmitPlan
 
+STARTING_LOOKS, STARTING_S = 150, 0.2
+NOBODY_LISTENS = "nobody listens on its socket"  #: as the client says it
+
 Verb = Literal[
     "pause",
     "resume",
@@ -75,11 +78,18 @@ def ask_daemon(session: Session, verb: Verb, *, done: str, **details: Any) -> An
 def hand_in(session: Session, plan: SubmitPlan) -> Accepted:
     """Give the daemon a confirmed plan."""
     only_for_people("start")
-    door = session.connect(session.place())
-    try:
-        return door.submit(plan)
-    finally:
-        door.close()
+    for left in reversed(range(STARTING_LOOKS)):
+        door = session.connect(session.place())
+        try:
+            return door.submit(plan)
+        except NoDaemonError as error:
+            # one that somebody else has just started holds its lock before it listens
+            if not left or error.why != NOBODY_LISTENS or session.daemon_pid() is None:
+                raise
+        finally:
+            door.close()
+        session.wait(STARTING_S)
+    raise AssertionError("the last look answers or raises")
 
 
 def said(accepted: Accepted, done: str) -> Answer:

@@ -226,7 +226,7 @@ def test_a_closed_terminal_ends_no_agent(
 
 
 def test_a_follower_that_was_suspended_sees_the_end_all_the_same(scene: Scene) -> None:
-    scene.write("plans/work.yaml", SLOW.format(seconds=1))
+    scene.write("plans/work.yaml", SLOW.format(seconds=4))
     process = subprocess.Popen(
         [ORCHESTRATOR, "start", "plans/work.yaml", "--confirm", scene.digest()],
         cwd=scene.repo,
